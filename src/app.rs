@@ -1,0 +1,1 @@
+//! Builds everything, owns the threads and root tasks, shuts down in order.

@@ -1,0 +1,1 @@
+//! One backend cluster: connections, balance, prepared ids.

@@ -1,0 +1,1 @@
+//! The file and the environment become the rooms' own configurations.

@@ -1,0 +1,1 @@
+//! What operators and fleets see: admin HTTP and probes.

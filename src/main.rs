@@ -1,0 +1,3 @@
+//! helix-proxy, the binary.
+
+fn main() {}

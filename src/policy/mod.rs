@@ -1,0 +1,1 @@
+//! Where a request should go and what a failure means; no I/O.

@@ -1,0 +1,1 @@
+//! A record: one write with everything that replaying it needs. Versioned, checksummed bytes.

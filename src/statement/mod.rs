@@ -1,0 +1,1 @@
+//! What a request means, and its rewritten form; no I/O.

@@ -1,0 +1,1 @@
+//! Metrics registry, log setup, log throttle.

@@ -1,0 +1,1 @@
+//! CQL frames to and from bytes; no I/O.
