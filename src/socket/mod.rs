@@ -101,8 +101,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         handler: &mut H,
     ) -> Poll<End> {
         outbox.enter(cx.waker());
+        // Flushing first can end a pause; what is read may put more into the outbox.
+        let before = self.poll_flush(cx, outbox, buffers);
         let read = self.poll_frames(cx, buffers, handler);
-        let written = self.poll_flush(cx, outbox, buffers);
+        let written = match before {
+            Poll::Ready(Ok(())) => self.poll_flush(cx, outbox, buffers),
+            Poll::Ready(Err(_)) | Poll::Pending => before,
+        };
         outbox.leave();
         if let Poll::Ready(Err(error)) = written {
             return Poll::Ready(End::Lost(error));
