@@ -1,1 +1,5 @@
 //! One backend cluster: connections, balance, prepared ids.
+
+mod config;
+
+pub use config::{Config, ContactPoint, ContactPoints, Name, PORT, ProtocolMax};
