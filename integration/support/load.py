@@ -247,7 +247,6 @@ class Stream(threading.Thread):
 
     def _send(self, statement, kind, batch=False):
         started = time.monotonic()
-        self.log.unanswered += 1  # the interpreter's lock is enough for a count that only a dead thread leaves behind
         error = outcome = None
         try:
             one, values = statement()
@@ -257,7 +256,6 @@ class Stream(threading.Thread):
         except Exception as caught:  # every kind of failure is a result here
             error = caught
             outcome = REFUSED if surely_not_applied(caught, batch) else MAYBE
-        self.log.unanswered -= 1
         name = None if error is None else f"{type(error).__name__}: {str(error)[:160]}"
         self.log.requests.append(Request(kind, started, time.monotonic() - started, outcome, name))
         if kind == "read":
@@ -410,6 +408,8 @@ class Load:
         for stream in self.streams:
             if stream.is_alive():
                 stream.join(30)
+        # A stream that does not end waits for an answer that never came.
+        self.log.unanswered = sum(stream.is_alive() for stream in self.streams)
         for session in self.sessions:
             session.cluster.shutdown()
 

@@ -27,11 +27,11 @@ def free_port():
 class Proxy:
     """`directory` keeps the configuration, the queue and the log, so that a restart finds what was owed."""
 
-    def __init__(self, directory, a, b, *, port=None, **settings):
+    def __init__(self, directory, a, b, *, port=None, admin_port=None, **settings):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
-        self.admin_port = free_port()
+        self.admin_port = admin_port or free_port()
         self.process = None
         self.file = self.directory / "helix-proxy.yaml"
         self.log = self.directory / "helix-proxy.log"

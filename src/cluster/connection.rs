@@ -48,6 +48,8 @@ pub struct Connection<T> {
     answered: Cell<u64>,
     /// Frames that had arrived at the last heartbeat.
     pub(super) answered_before: Cell<u64>,
+    /// A sign of life was asked for and has not come.
+    pub(super) is_asked: Cell<bool>,
     /// Requests that were given up and whose answer has not come.
     orphans: Cell<usize>,
 }
@@ -61,6 +63,7 @@ impl<T: Copy> Connection<T> {
             state: Cell::new(State::Dialing),
             answered: Cell::new(0),
             answered_before: Cell::new(0),
+            is_asked: Cell::new(false),
             orphans: Cell::new(0),
         })
     }
@@ -82,7 +85,7 @@ impl<T: Copy> Connection<T> {
     pub fn orphan(&self) {
         self.orphans.set(self.orphans.get() + 1);
         if super::ORPHANS_MAX <= self.orphans.get() {
-            self.outbox.close();
+            self.outbox.abort();
         }
     }
 
@@ -158,6 +161,6 @@ impl<S: Sink> Handler for Answers<'_, S> {
     }
 
     fn limit(&self) -> usize {
-        self.cluster.config.frame_max
+        super::FRAME_MAX
     }
 }

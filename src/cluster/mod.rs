@@ -4,6 +4,7 @@
 //! still in the read buffer. It knows its own [`Side`] as a label only, and never the other one.
 
 pub mod call;
+mod config;
 pub mod connection;
 mod dial;
 pub mod inflight;
@@ -23,6 +24,7 @@ use crate::socket::{Buffers, End};
 use crate::wire::request::Prepare;
 use crate::wire::{Frame, NodeStream, Opcode, Version};
 
+pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::{Answers, Owner, State};
 use prepare::{Id, Taught, Waiting};
@@ -35,21 +37,8 @@ const ORPHANS_MAX: usize = 16_384;
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts to connect.
 const REDIAL_MAX: Duration = Duration::from_secs(1);
-
-/// What a cluster is and how it is reached.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The operator's name for it, a metric label.
-    pub name: String,
-    /// `host:port` of its nodes, tried in turn.
-    pub contact_points: Vec<String>,
-    /// For connecting and the handshake together.
-    pub connect_timeout: Duration,
-    /// Silence on a connection before it is asked for a sign of life, and again before it is closed.
-    pub heartbeat: Duration,
-    /// The largest body accepted from a node, in bytes.
-    pub frame_max: usize,
-}
+/// The largest body accepted from a node, the server's own limit.
+const FRAME_MAX: usize = 256 * 1024 * 1024;
 
 /// Where answers go. Implemented by whoever sends; monomorphised, so that an answer costs no box.
 pub trait Sink: 'static {
@@ -116,6 +105,11 @@ pub enum Refused {
     Down,
 }
 
+/// A connection of a sink's, and the place of one request on it.
+pub type Sent<S> = (Held<S>, NodeStream);
+/// A connection that carries a sink's tickets.
+pub type Held<S> = Rc<Connection<<S as Sink>::Ticket>>;
+
 struct Bound<T> {
     version: Version,
     keyspace: Box<str>,
@@ -129,7 +123,7 @@ pub struct Cluster<S: Sink> {
     buffers: Rc<Buffers>,
     sink: Weak<S>,
     itself: Weak<Self>,
-    plain: [RefCell<Option<Rc<Connection<S::Ticket>>>>; Version::ALL.len()],
+    plain: [RefCell<Option<Held<S>>>; Version::ALL.len()],
     bound: RefCell<Vec<Bound<S::Ticket>>>,
     waiting: RefCell<Waiting<S::Ticket>>,
     tasks: RefCell<JoinSet<()>>,
@@ -154,7 +148,7 @@ impl<S: Sink> Cluster<S> {
             config,
             buffers,
             sink,
-            itself: itself.clone(),
+            itself: Weak::clone(itself),
             plain: Default::default(),
             bound: RefCell::default(),
             waiting: RefCell::default(),
@@ -183,7 +177,7 @@ impl<S: Sink> Cluster<S> {
         (version, keyspace): (Version, Option<&str>),
         (flags, opcode): (u8, Opcode),
         body: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(Rc<Connection<S::Ticket>>, NodeStream), Refused> {
+    ) -> Result<Sent<S>, Refused> {
         let connection = self.connection(version, keyspace)?;
         let stream =
             connection.send(Owner::Request(ticket), &self.buffers, flags, opcode, body)?;
@@ -243,7 +237,7 @@ impl<S: Sink> Cluster<S> {
         &self,
         version: Version,
         keyspace: Option<&str>,
-    ) -> Result<Rc<Connection<S::Ticket>>, Refused> {
+    ) -> Result<Held<S>, Refused> {
         let Some(keyspace) = keyspace else {
             let place = &self.plain[version.index()];
             if let Some(connection) = &*place.borrow()
@@ -262,7 +256,7 @@ impl<S: Sink> Cluster<S> {
         &self,
         version: Version,
         keyspace: &str,
-    ) -> Result<Rc<Connection<S::Ticket>>, Refused> {
+    ) -> Result<Held<S>, Refused> {
         let mut bound = self.bound.borrow_mut();
         bound.retain(|it| it.connection.state.get() != State::Gone);
         let known = bound.iter().position(|it| it.version == version && *it.keyspace == *keyspace);
@@ -289,7 +283,7 @@ impl<S: Sink> Cluster<S> {
         &self,
         version: Version,
         keyspace: Option<&str>,
-    ) -> Result<Rc<Connection<S::Ticket>>, Refused> {
+    ) -> Result<Held<S>, Refused> {
         if self.redial_at.get().is_some_and(|at| Instant::now() < at) {
             return Err(Refused::Down);
         }
@@ -302,9 +296,9 @@ impl<S: Sink> Cluster<S> {
         Ok(connection)
     }
 
-    fn address(&self) -> &str {
-        let points = &self.config.contact_points;
-        points.get(self.host.get() % points.len().max(1)).map_or("", String::as_str)
+    fn address(&self) -> String {
+        let points = self.config.contact_points.as_slice();
+        points.get(self.host.get() % points.len().max(1)).map(ContactPoint::to_string).unwrap_or_default()
     }
 
     fn dialled(&self, outcome: Result<(), &Lost>) {
@@ -319,7 +313,7 @@ impl<S: Sink> Cluster<S> {
                 self.host.set(self.host.get() + 1);
                 let after = self.redial_after.get();
                 // The next contact point is tried at once; the pause comes after a whole round.
-                if self.host.get() % self.config.contact_points.len().max(1) == 0 {
+                if self.host.get().is_multiple_of(self.config.contact_points.as_slice().len().max(1)) {
                     self.redial_at.set(Some(Instant::now() + after));
                     self.redial_after.set((after * 2).min(REDIAL_MAX));
                 }
@@ -338,27 +332,26 @@ impl<S: Sink> Cluster<S> {
         }
     }
 
-    fn connections(&self) -> Vec<Rc<Connection<S::Ticket>>> {
+    fn connections(&self) -> Vec<Held<S>> {
         let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
         let bound: Vec<_> =
             self.bound.borrow().iter().map(|it| Rc::clone(&it.connection)).collect();
         plain.chain(bound).filter(|it| it.is_ready()).collect()
     }
 
+    /// Silent for one period: asked. Silent for another: dead.
     fn check(&self, connection: &Connection<S::Ticket>) {
         let answered = connection.answered();
         if connection.answered_before.replace(answered) != answered {
+            connection.is_asked.set(false);
             return;
         }
-        // Silent for a whole period: with a question open it is dead, without one it is asked.
-        if connection.inflight.borrow().waiting() != 0 {
-            connection.state.set(State::Gone);
-            connection.outbox.close();
-            return;
+        let sign = |_body: &mut Vec<u8>| {};
+        if connection.is_asked.replace(true)
+            || connection.send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign).is_err()
+        {
+            connection.outbox.abort();
         }
-        let asked =
-            connection.send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, |_body| {});
-        debug_assert!(asked.is_ok(), "an idle connection has a free stream id");
     }
 }
 
@@ -379,7 +372,7 @@ async fn serve<S: Sink>(
     connection: &Rc<Connection<S::Ticket>>,
     keyspace: Option<&str>,
 ) -> Lost {
-    let address = cluster.address().to_owned();
+    let address = cluster.address();
     let within = cluster.config.connect_timeout;
     let wish = dial::Wish { address: &address, version: connection.version, keyspace, within };
     let mut socket = match dial::dial(wish, &cluster.buffers).await {

@@ -1,1 +1,5 @@
 //! What operators and fleets see: admin HTTP and probes.
+
+mod config;
+
+pub use config::Config;

@@ -101,6 +101,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         handler: &mut H,
     ) -> Poll<End> {
         outbox.enter(cx.waker());
+        if outbox.is_aborted() {
+            return Poll::Ready(End::Closed);
+        }
         // Flushing first can end a pause; what is read may put more into the outbox.
         let before = self.poll_flush(cx, outbox, buffers);
         let read = self.poll_frames(cx, buffers, handler);

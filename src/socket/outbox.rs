@@ -15,6 +15,7 @@ pub struct Outbox {
     /// The task is running or already woken: no need to wake it.
     awake: Cell<bool>,
     closed: Cell<bool>,
+    aborted: Cell<bool>,
 }
 
 impl Outbox {
@@ -48,7 +49,17 @@ impl Outbox {
         self.wake();
     }
 
-    /// Whether [`Outbox::close`] was called.
+    /// Asks the task to close at once; what waits is dropped.
+    pub fn abort(&self) {
+        self.aborted.set(true);
+        self.close();
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    /// Whether [`Outbox::close`] or [`Outbox::abort`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.get()
