@@ -110,9 +110,19 @@ impl<T: Copy> Connection<T> {
         if OUTBOX_MAX < self.outbox.len() {
             return Err(Refused::Busy);
         }
-        let stream = self.inflight.borrow_mut().take(owner).ok_or(Refused::Busy)?;
+        let stream = self
+            .inflight
+            .borrow_mut()
+            .take(owner)
+            .ok_or(Refused::Busy)?;
         self.outbox.put(buffers, |out| {
-            let begun = put::begin(out, (self.version, Direction::Request), flags, stream.0, opcode);
+            let begun = put::begin(
+                out,
+                (self.version, Direction::Request),
+                flags,
+                stream.0,
+                opcode,
+            );
             body(out);
             put::end(out, begun);
         });
@@ -142,7 +152,10 @@ impl<S: Sink> Handler for Answers<'_, S> {
             }
             return Next::Continue;
         }
-        let owner = connection.inflight.borrow_mut().answer(NodeStream(frame.header.stream));
+        let owner = connection
+            .inflight
+            .borrow_mut()
+            .answer(NodeStream(frame.header.stream));
         match owner {
             Some(Owner::Request(ticket)) => self.sink.answer(self.side, ticket, connection, frame),
             Some(Owner::Prepare(id)) => self.cluster.prepared(id, self.sink, frame),
@@ -153,7 +166,11 @@ impl<S: Sink> Handler for Answers<'_, S> {
                 return Next::Close;
             }
         }
-        if connection.outbox.is_closed() { Next::Close } else { Next::Continue }
+        if connection.outbox.is_closed() {
+            Next::Close
+        } else {
+            Next::Continue
+        }
     }
 
     fn fault(&mut self, fault: HeaderFault) {

@@ -38,10 +38,21 @@ pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Socket<Tcp
 }
 
 async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, Lost> {
-    let stream = TcpStream::connect(wish.address).await.map_err(|e| Lost::Dial(e.to_string()))?;
-    stream.set_nodelay(true).map_err(|e| Lost::Dial(e.to_string()))?;
+    let stream = TcpStream::connect(wish.address)
+        .await
+        .map_err(|e| Lost::Dial(e.to_string()))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|e| Lost::Dial(e.to_string()))?;
     let mut socket = Socket::new(stream);
-    ask(&mut socket, wish.version, Opcode::Startup, buffers, startup::Startup::put_own).await?;
+    ask(
+        &mut socket,
+        wish.version,
+        Opcode::Startup,
+        buffers,
+        startup::Startup::put_own,
+    )
+    .await?;
     if let Some(keyspace) = wish.keyspace {
         let text = format!("USE {}", quoted(keyspace));
         let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, wish.version);
@@ -91,11 +102,13 @@ impl Handler for First {
     fn frame(&mut self, frame: Frame<'_>) -> Next {
         self.answer = Some(match frame.header.opcode {
             Opcode::Ready | Opcode::Result => Ok(()),
-            Opcode::Authenticate => {
-                Err(Lost::Dial("the cluster asks for credentials, not supported yet".to_owned()))
-            }
+            Opcode::Authenticate => Err(Lost::Dial(
+                "the cluster asks for credentials, not supported yet".to_owned(),
+            )),
             Opcode::Error => Err(refusal(&frame)),
-            other => Err(Lost::Dial(format!("unexpected {other:?} during the handshake"))),
+            other => Err(Lost::Dial(format!(
+                "unexpected {other:?} during the handshake"
+            ))),
         });
         Next::Return
     }
@@ -110,11 +123,14 @@ impl Handler for First {
 }
 
 fn refusal(frame: &Frame<'_>) -> Lost {
-    let parsed = frame.content().and_then(|(_, content)| error::Error::parse(content));
+    let parsed = frame
+        .content()
+        .and_then(|(_, content)| error::Error::parse(content));
     match parsed {
-        Ok(error) if error.code == crate::wire::code::INVALID => {
-            Lost::Keyspace { code: error.code, message: error.message.to_owned() }
-        }
+        Ok(error) if error.code == crate::wire::code::INVALID => Lost::Keyspace {
+            code: error.code,
+            message: error.message.to_owned(),
+        },
         Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
         Err(fault) => Lost::Dial(fault.to_string()),
     }

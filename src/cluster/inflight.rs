@@ -23,7 +23,11 @@ pub struct Inflight<T> {
 
 impl<T> Default for Inflight<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: STREAMS_MAX, waiting: 0 }
+        Self {
+            slots: Vec::new(),
+            free: STREAMS_MAX,
+            waiting: 0,
+        }
     }
 }
 
@@ -53,7 +57,9 @@ impl<T: Copy> Inflight<T> {
     pub fn answer(&mut self, stream: NodeStream) -> Option<T> {
         let at = usize::try_from(stream.0).ok()?;
         let slot = self.slots.get_mut(at)?;
-        let Slot::Waiting(ticket) = *slot else { return None };
+        let Slot::Waiting(ticket) = *slot else {
+            return None;
+        };
         *slot = Slot::Free(self.free);
         self.free = at;
         self.waiting -= 1;
@@ -91,7 +97,10 @@ mod tests {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             if dice >> 60 < 9 {
                 let stream = inflight.take(ticket).expect("below the limit");
-                assert!(held.insert(stream.0, ticket).is_none(), "{stream:?} given twice");
+                assert!(
+                    held.insert(stream.0, ticket).is_none(),
+                    "{stream:?} given twice"
+                );
             } else if let Some(&stream) = held.keys().next() {
                 assert_eq!(inflight.answer(NodeStream(stream)), held.remove(&stream));
                 assert_eq!(inflight.answer(NodeStream(stream)), None);

@@ -135,7 +135,9 @@ pub struct Cluster<S: Sink> {
 
 impl<S: Sink> std::fmt::Debug for Cluster<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("side", &self.side).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("side", &self.side)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,8 +181,7 @@ impl<S: Sink> Cluster<S> {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent<S>, Refused> {
         let connection = self.connection(version, keyspace)?;
-        let stream =
-            connection.send(Owner::Request(ticket), &self.buffers, flags, opcode, body)?;
+        let stream = connection.send(Owner::Request(ticket), &self.buffers, flags, opcode, body)?;
         Ok((connection, stream))
     }
 
@@ -233,11 +234,7 @@ impl<S: Sink> Cluster<S> {
     }
 
     #[inline]
-    fn connection(
-        &self,
-        version: Version,
-        keyspace: Option<&str>,
-    ) -> Result<Held<S>, Refused> {
+    fn connection(&self, version: Version, keyspace: Option<&str>) -> Result<Held<S>, Refused> {
         let Some(keyspace) = keyspace else {
             let place = &self.plain[version.index()];
             if let Some(connection) = &*place.borrow()
@@ -252,14 +249,12 @@ impl<S: Sink> Cluster<S> {
         self.bound_connection(version, keyspace)
     }
 
-    fn bound_connection(
-        &self,
-        version: Version,
-        keyspace: &str,
-    ) -> Result<Held<S>, Refused> {
+    fn bound_connection(&self, version: Version, keyspace: &str) -> Result<Held<S>, Refused> {
         let mut bound = self.bound.borrow_mut();
         bound.retain(|it| it.connection.state.get() != State::Gone);
-        let known = bound.iter().position(|it| it.version == version && *it.keyspace == *keyspace);
+        let known = bound
+            .iter()
+            .position(|it| it.version == version && *it.keyspace == *keyspace);
         if let Some(at) = known {
             // The most recently used stands last.
             let it = bound.remove(at);
@@ -268,26 +263,29 @@ impl<S: Sink> Cluster<S> {
             return Ok(connection);
         }
         if KEYSPACES_MAX <= bound.len() {
-            let idle =
-                bound.iter().position(|it| it.connection.inflight.borrow().waiting() == 0);
+            let idle = bound
+                .iter()
+                .position(|it| it.connection.inflight.borrow().waiting() == 0);
             let oldest = bound.remove(idle.ok_or(Refused::Busy)?);
             oldest.connection.outbox.close();
         }
         let connection = self.dial(version, Some(keyspace))?;
         let keyspace = Box::from(keyspace);
-        bound.push(Bound { version, keyspace, connection: Rc::clone(&connection) });
+        bound.push(Bound {
+            version,
+            keyspace,
+            connection: Rc::clone(&connection),
+        });
         Ok(connection)
     }
 
-    fn dial(
-        &self,
-        version: Version,
-        keyspace: Option<&str>,
-    ) -> Result<Held<S>, Refused> {
+    fn dial(&self, version: Version, keyspace: Option<&str>) -> Result<Held<S>, Refused> {
         if self.redial_at.get().is_some_and(|at| Instant::now() < at) {
             return Err(Refused::Down);
         }
-        let Some(itself) = self.itself.upgrade() else { return Err(Refused::Down) };
+        let Some(itself) = self.itself.upgrade() else {
+            return Err(Refused::Down);
+        };
         let connection = Connection::new(version);
         let task = run(itself, Rc::clone(&connection), keyspace.map(str::to_owned));
         let mut tasks = self.tasks.borrow_mut();
@@ -298,7 +296,10 @@ impl<S: Sink> Cluster<S> {
 
     fn address(&self) -> String {
         let points = self.config.contact_points.as_slice();
-        points.get(self.host.get() % points.len().max(1)).map(ContactPoint::to_string).unwrap_or_default()
+        points
+            .get(self.host.get() % points.len().max(1))
+            .map(ContactPoint::to_string)
+            .unwrap_or_default()
     }
 
     fn dialled(&self, outcome: Result<(), &Lost>) {
@@ -313,7 +314,11 @@ impl<S: Sink> Cluster<S> {
                 self.host.set(self.host.get() + 1);
                 let after = self.redial_after.get();
                 // The next contact point is tried at once; the pause comes after a whole round.
-                if self.host.get().is_multiple_of(self.config.contact_points.as_slice().len().max(1)) {
+                if self
+                    .host
+                    .get()
+                    .is_multiple_of(self.config.contact_points.as_slice().len().max(1))
+                {
                     self.redial_at.set(Some(Instant::now() + after));
                     self.redial_after.set((after * 2).min(REDIAL_MAX));
                 }
@@ -334,8 +339,12 @@ impl<S: Sink> Cluster<S> {
 
     fn connections(&self) -> Vec<Held<S>> {
         let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
-        let bound: Vec<_> =
-            self.bound.borrow().iter().map(|it| Rc::clone(&it.connection)).collect();
+        let bound: Vec<_> = self
+            .bound
+            .borrow()
+            .iter()
+            .map(|it| Rc::clone(&it.connection))
+            .collect();
         plain.chain(bound).filter(|it| it.is_ready()).collect()
     }
 
@@ -348,7 +357,9 @@ impl<S: Sink> Cluster<S> {
         }
         let sign = |_body: &mut Vec<u8>| {};
         if connection.is_asked.replace(true)
-            || connection.send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign).is_err()
+            || connection
+                .send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign)
+                .is_err()
         {
             connection.outbox.abort();
         }
@@ -361,7 +372,11 @@ async fn run<S: Sink>(
     connection: Rc<Connection<S::Ticket>>,
     keyspace: Option<String>,
 ) {
-    let mut ending = Ending { cluster: &cluster, connection: &connection, lost: None };
+    let mut ending = Ending {
+        cluster: &cluster,
+        connection: &connection,
+        lost: None,
+    };
     let lost = serve(&cluster, &connection, keyspace.as_deref()).await;
     tracing::debug!(side = %cluster.side, %lost, "connection ended");
     ending.lost = Some(lost);
@@ -374,7 +389,12 @@ async fn serve<S: Sink>(
 ) -> Lost {
     let address = cluster.address();
     let within = cluster.config.connect_timeout;
-    let wish = dial::Wish { address: &address, version: connection.version, keyspace, within };
+    let wish = dial::Wish {
+        address: &address,
+        version: connection.version,
+        keyspace,
+        within,
+    };
     let mut socket = match dial::dial(wish, &cluster.buffers).await {
         Ok(socket) => socket,
         Err(lost) => {
@@ -389,10 +409,18 @@ async fn serve<S: Sink>(
         return Lost::Broken("shutting down".to_owned());
     };
     let side = cluster.side;
-    let mut answers = Answers { side, connection, cluster, sink: &*sink, fault: None };
+    let mut answers = Answers {
+        side,
+        connection,
+        cluster,
+        sink: &*sink,
+        fault: None,
+    };
     let end = {
         // The socket may stay blocked on a node that reads nothing; a closed outbox ends it.
-        socket.drive(&connection.outbox, &cluster.buffers, &mut answers).await
+        socket
+            .drive(&connection.outbox, &cluster.buffers, &mut answers)
+            .await
     };
     answers.fault.take().unwrap_or_else(|| match end {
         End::Lost(error) => Lost::Broken(error.to_string()),
@@ -412,8 +440,13 @@ impl<S: Sink> Drop for Ending<'_, S> {
         if self.connection.state.replace(State::Gone) == State::Ready {
             self.cluster.open.set(self.cluster.open.get() - 1);
         }
-        let Some(sink) = self.cluster.sink.upgrade() else { return };
-        let lost = self.lost.take().unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
+        let Some(sink) = self.cluster.sink.upgrade() else {
+            return;
+        };
+        let lost = self
+            .lost
+            .take()
+            .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
         for owner in owners {
             match owner {

@@ -34,7 +34,10 @@ impl Buffers {
     /// An empty buffer, with room if a spare one was left.
     #[must_use]
     pub fn lend(&self) -> Vec<u8> {
-        self.spares.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+        self.spares
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(1024))
     }
 
     /// Takes a buffer back.

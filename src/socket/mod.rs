@@ -80,7 +80,11 @@ pub struct Socket<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Takes over a connected socket.
     pub const fn new(io: T) -> Self {
-        Self { io, partial: Vec::new(), closing: false }
+        Self {
+            io,
+            partial: Vec::new(),
+            closing: false,
+        }
     }
 
     /// Reads frames for `handler` and writes what is in `outbox` until one of them ends it.

@@ -66,7 +66,10 @@ impl<'a> Cursor<'a> {
     /// [`Malformed::Truncated`] if fewer are left.
     #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(Malformed::Truncated)?;
         self.0 = rest;
         Ok(head)
     }
@@ -198,7 +201,11 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// [`Malformed::Trailing`] if something is.
     pub const fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Trailing(self.0.len())) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed::Trailing(self.0.len()))
+        }
     }
 }
 

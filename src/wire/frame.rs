@@ -24,9 +24,15 @@ impl<'a> Frame<'a> {
         direction: Direction,
         limit: usize,
     ) -> Result<Option<(Self, &'a [u8])>, HeaderFault> {
-        let Some(header) = Header::parse(bytes, direction, limit)? else { return Ok(None) };
-        let Some((_, rest)) = bytes.split_at_checked(HEADER_LEN) else { return Ok(None) };
-        Ok(rest.split_at_checked(header.length).map(|(body, rest)| (Self { header, body }, rest)))
+        let Some(header) = Header::parse(bytes, direction, limit)? else {
+            return Ok(None);
+        };
+        let Some((_, rest)) = bytes.split_at_checked(HEADER_LEN) else {
+            return Ok(None);
+        };
+        Ok(rest
+            .split_at_checked(header.length)
+            .map(|(body, rest)| (Self { header, body }, rest)))
     }
 
     /// An answer's body behind the tracing id, warnings and payload that its flags announce.
@@ -43,7 +49,9 @@ impl<'a> Frame<'a> {
 #[must_use]
 pub fn wanted(bytes: &[u8]) -> Option<usize> {
     let &[_, _, _, _, _, l0, l1, l2, l3] = bytes.first_chunk::<HEADER_LEN>()?;
-    usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).ok()?.checked_add(HEADER_LEN)
+    usize::try_from(u32::from_be_bytes([l0, l1, l2, l3]))
+        .ok()?
+        .checked_add(HEADER_LEN)
 }
 
 #[cfg(test)]
@@ -55,12 +63,21 @@ mod tests {
     fn frames_come_off_one_by_one_at_any_cut() {
         let mut bytes = vec![0x04, 0, 0, 1, 0x09, 0, 0, 0, 3, b'a', b'b', b'c'];
         bytes.extend([0x03, 0, 0, 2, 0x05, 0, 0, 0, 0]);
-        let (first, rest) = Frame::scan(&bytes, Direction::Request, 10).unwrap().unwrap();
-        assert_eq!((first.header.opcode, first.body), (Opcode::Prepare, &b"abc"[..]));
+        let (first, rest) = Frame::scan(&bytes, Direction::Request, 10)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (first.header.opcode, first.body),
+            (Opcode::Prepare, &b"abc"[..])
+        );
         let (second, rest) = Frame::scan(rest, Direction::Request, 10).unwrap().unwrap();
         assert_eq!((second.header.opcode, rest.len()), (Opcode::Options, 0));
         for cut in 0..12 {
-            assert!(Frame::scan(&bytes[..cut], Direction::Request, 10).unwrap().is_none());
+            assert!(
+                Frame::scan(&bytes[..cut], Direction::Request, 10)
+                    .unwrap()
+                    .is_none()
+            );
         }
     }
 }

@@ -91,7 +91,9 @@ impl Header {
         direction: Direction,
         limit: usize,
     ) -> Result<Option<Self>, HeaderFault> {
-        let Some(&first) = bytes.first() else { return Ok(None) };
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
         let version = Self::version(first, direction, bytes.get(1).copied())?;
         let Some(&[_, flags, s0, s1, opcode, l0, l1, l2, l3]) = bytes.first_chunk::<HEADER_LEN>()
         else {
@@ -103,13 +105,26 @@ impl Header {
         }
         let opcode = Opcode::from_byte(opcode)
             .filter(|opcode| opcode.is_request() == (direction == Direction::Request))
-            .ok_or(HeaderFault::Opcode { byte: opcode, stream })?;
+            .ok_or(HeaderFault::Opcode {
+                byte: opcode,
+                stream,
+            })?;
         let claimed = u32::from_be_bytes([l0, l1, l2, l3]);
         let length = usize::try_from(claimed).unwrap_or(usize::MAX);
         if limit < length {
-            return Err(HeaderFault::TooLong { length: claimed, limit, stream });
+            return Err(HeaderFault::TooLong {
+                length: claimed,
+                limit,
+                stream,
+            });
         }
-        Ok(Some(Self { version, flags, stream, opcode, length }))
+        Ok(Some(Self {
+            version,
+            flags,
+            stream,
+            opcode,
+            length,
+        }))
     }
 
     #[inline]
@@ -142,11 +157,19 @@ mod tests {
     #[test]
     fn a_whole_header_is_read_and_a_part_is_not_yet_one() {
         let header = Header::parse(&OPTIONS, Direction::Request, 100);
-        let expected =
-            Header { version: Version::V4, flags: 0, stream: 7, opcode: Opcode::Options, length: 0 };
+        let expected = Header {
+            version: Version::V4,
+            flags: 0,
+            stream: 7,
+            opcode: Opcode::Options,
+            length: 0,
+        };
         assert_eq!(header, Ok(Some(expected)));
         for cut in 0..9 {
-            assert_eq!(Header::parse(&OPTIONS[..cut], Direction::Request, 100), Ok(None));
+            assert_eq!(
+                Header::parse(&OPTIONS[..cut], Direction::Request, 100),
+                Ok(None)
+            );
         }
     }
 
@@ -154,7 +177,13 @@ mod tests {
     fn what_cannot_be_answered_in_this_protocol_is_a_fault_at_its_first_byte() {
         for number in [0, 1, 2, 5, 6, 0x7F] {
             let fault = Header::parse(&[number], Direction::Request, 100);
-            assert_eq!(fault, Err(HeaderFault::Version { number, beta: false }));
+            assert_eq!(
+                fault,
+                Err(HeaderFault::Version {
+                    number,
+                    beta: false
+                })
+            );
         }
         let fault = Header::parse(&[0x84], Direction::Request, 100);
         assert_eq!(fault, Err(HeaderFault::Direction(0x84)));
@@ -164,7 +193,11 @@ mod tests {
     fn a_length_above_the_limit_is_refused_before_anything_is_kept() {
         let bytes = [0x04, 0, 0, 7, 0x07, 0xFF, 0xFF, 0xFF, 0xFF];
         let fault = Header::parse(&bytes, Direction::Request, 100);
-        let expected = HeaderFault::TooLong { length: u32::MAX, limit: 100, stream: 7 };
+        let expected = HeaderFault::TooLong {
+            length: u32::MAX,
+            limit: 100,
+            stream: 7,
+        };
         assert_eq!(fault, Err(expected));
     }
 
@@ -175,6 +208,12 @@ mod tests {
         assert_eq!(fault, Err(HeaderFault::NegativeStream(-1)));
         let ready = [0x04, 0, 0, 1, 0x02, 0, 0, 0, 0];
         let fault = Header::parse(&ready, Direction::Request, 100);
-        assert_eq!(fault, Err(HeaderFault::Opcode { byte: 0x02, stream: 1 }));
+        assert_eq!(
+            fault,
+            Err(HeaderFault::Opcode {
+                byte: 0x02,
+                stream: 1
+            })
+        );
     }
 }

@@ -21,7 +21,10 @@ impl Kind {
             0 => Ok(Self::Logged),
             1 => Ok(Self::Unlogged),
             2 => Ok(Self::Counter),
-            _ => Err(Malformed::Unknown { what: "batch type", value: u32::from(byte) }),
+            _ => Err(Malformed::Unknown {
+                what: "batch type",
+                value: u32::from(byte),
+            }),
         }
     }
 
@@ -58,10 +61,16 @@ impl<'a> Child<'a> {
             0 => What::Text(cursor.long_string()?),
             1 => What::Id(cursor.short_bytes()?),
             kind => {
-                return Err(Malformed::Unknown { what: "batch child", value: u32::from(kind) });
+                return Err(Malformed::Unknown {
+                    what: "batch child",
+                    value: u32::from(kind),
+                });
             }
         };
-        Ok(Self { what, values: Values::parse(cursor, false)? })
+        Ok(Self {
+            what,
+            values: Values::parse(cursor, false)?,
+        })
     }
 
     /// Writes the child.
@@ -111,16 +120,34 @@ impl<'a> Batch<'a> {
         let consistency = Consistency(cursor.u16()?);
         let flags = cursor.u8()?;
         if flags & !(FLAG_SERIAL | FLAG_TIMESTAMP) != 0 {
-            let what = if flags & FLAG_NAMES != 0 { "batch flag (names)" } else { "batch flag" };
-            return Err(Malformed::Unknown { what, value: u32::from(flags) });
+            let what = if flags & FLAG_NAMES != 0 {
+                "batch flag (names)"
+            } else {
+                "batch flag"
+            };
+            return Err(Malformed::Unknown {
+                what,
+                value: u32::from(flags),
+            });
         }
         let serial = match flags & FLAG_SERIAL != 0 {
             true => Some(Consistency(cursor.u16()?)),
             false => None,
         };
-        let timestamp = if flags & FLAG_TIMESTAMP != 0 { Some(cursor.i64()?) } else { None };
+        let timestamp = if flags & FLAG_TIMESTAMP != 0 {
+            Some(cursor.i64()?)
+        } else {
+            None
+        };
         cursor.end()?;
-        Ok(Self { kind, count, children, consistency, serial, timestamp })
+        Ok(Self {
+            kind,
+            count,
+            children,
+            consistency,
+            serial,
+            timestamp,
+        })
     }
 
     /// The children in order.
@@ -138,8 +165,16 @@ impl<'a> Batch<'a> {
     /// Writes what stands behind the children.
     pub fn put_tail(&self, out: &mut Vec<u8>) {
         put::u16(out, self.consistency.0);
-        let serial = if self.serial.is_some() { FLAG_SERIAL } else { 0 };
-        let timestamp = if self.timestamp.is_some() { FLAG_TIMESTAMP } else { 0 };
+        let serial = if self.serial.is_some() {
+            FLAG_SERIAL
+        } else {
+            0
+        };
+        let timestamp = if self.timestamp.is_some() {
+            FLAG_TIMESTAMP
+        } else {
+            0
+        };
         out.push(serial | timestamp);
         if let Some(serial) = self.serial {
             put::u16(out, serial.0);
@@ -166,7 +201,10 @@ mod tests {
     fn what_was_read_is_written_back_to_the_byte() {
         let bytes = bytes();
         let batch = Batch::parse(Cursor::new(&bytes)).unwrap();
-        assert_eq!((batch.kind, batch.count, batch.timestamp), (Kind::Unlogged, 2, Some(5)));
+        assert_eq!(
+            (batch.kind, batch.count, batch.timestamp),
+            (Kind::Unlogged, 2, Some(5))
+        );
         let mut out = Vec::new();
         batch.put_head(&mut out);
         for child in batch.children() {

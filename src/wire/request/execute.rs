@@ -20,7 +20,10 @@ impl<'a> Execute<'a> {
     #[inline]
     pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
         let id = cursor.short_bytes()?;
-        Ok(Self { id, parameters: Parameters::parse(&mut cursor)? })
+        Ok(Self {
+            id,
+            parameters: Parameters::parse(&mut cursor)?,
+        })
     }
 
     /// Writes the body.

@@ -46,7 +46,11 @@ impl<'a> Values<'a> {
             }
             cursor.value()?;
         }
-        Ok(Self { count, named, bytes: cursor.since(&start) })
+        Ok(Self {
+            count,
+            named,
+            bytes: cursor.since(&start),
+        })
     }
 
     /// The value at this place, if there is one.
@@ -76,7 +80,11 @@ impl<'a> Values<'a> {
         if cursor.rest().is_empty() {
             return None;
         }
-        let name = if self.named { cursor.short_bytes().ok()? } else { &[] };
+        let name = if self.named {
+            cursor.short_bytes().ok()?
+        } else {
+            &[]
+        };
         Some((name, cursor.value().ok()?))
     }
 
@@ -117,20 +125,47 @@ impl<'a> Parameters<'a> {
         let consistency = Consistency(cursor.u16()?);
         let flags = cursor.u8()?;
         if flags & !KNOWN != 0 {
-            return Err(Malformed::Unknown { what: "query flag", value: u32::from(flags) });
+            return Err(Malformed::Unknown {
+                what: "query flag",
+                value: u32::from(flags),
+            });
         }
         let has = |flag: u8| flags & flag != 0;
         let values = match has(FLAG_VALUES) {
             true => Some(Values::parse(cursor, has(FLAG_NAMES))?),
             false => None,
         };
-        let page_size = if has(FLAG_PAGE_SIZE) { Some(cursor.i32()?) } else { None };
-        let paging_state = if has(FLAG_PAGING_STATE) { cursor.bytes()? } else { None };
-        let serial = if has(FLAG_SERIAL) { Some(Consistency(cursor.u16()?)) } else { None };
-        let timestamp = if has(FLAG_TIMESTAMP) { Some(cursor.i64()?) } else { None };
+        let page_size = if has(FLAG_PAGE_SIZE) {
+            Some(cursor.i32()?)
+        } else {
+            None
+        };
+        let paging_state = if has(FLAG_PAGING_STATE) {
+            cursor.bytes()?
+        } else {
+            None
+        };
+        let serial = if has(FLAG_SERIAL) {
+            Some(Consistency(cursor.u16()?))
+        } else {
+            None
+        };
+        let timestamp = if has(FLAG_TIMESTAMP) {
+            Some(cursor.i64()?)
+        } else {
+            None
+        };
         cursor.end()?;
         let skip_metadata = has(FLAG_SKIP_METADATA);
-        Ok(Self { consistency, skip_metadata, values, page_size, paging_state, serial, timestamp })
+        Ok(Self {
+            consistency,
+            skip_metadata,
+            values,
+            page_size,
+            paging_state,
+            serial,
+            timestamp,
+        })
     }
 
     /// Writes them in the layout of versions 3 and 4.

@@ -19,7 +19,10 @@ impl<'a> Query<'a> {
     /// If it is not one QUERY and nothing else.
     pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
         let text = cursor.long_string()?;
-        Ok(Self { text, parameters: Parameters::parse(&mut cursor)? })
+        Ok(Self {
+            text,
+            parameters: Parameters::parse(&mut cursor)?,
+        })
     }
 
     /// Writes the body.
@@ -31,6 +34,9 @@ impl<'a> Query<'a> {
     /// A text of our own at consistency ONE.
     #[must_use]
     pub const fn plain(text: &'a str) -> Self {
-        Self { text, parameters: Parameters::plain(Consistency::ONE) }
+        Self {
+            text,
+            parameters: Parameters::plain(Consistency::ONE),
+        }
     }
 }

@@ -25,7 +25,12 @@ impl Events {
                 "SCHEMA_CHANGE" => events.schema = true,
                 "STATUS_CHANGE" => events.status = true,
                 "TOPOLOGY_CHANGE" => events.topology = true,
-                _ => return Err(Malformed::Unknown { what: "event type", value: 0 }),
+                _ => {
+                    return Err(Malformed::Unknown {
+                        what: "event type",
+                        value: 0,
+                    });
+                }
             }
         }
         cursor.end()?;

@@ -21,9 +21,16 @@ impl<'a> Error<'a> {
     pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
         let code = cursor.i32()?;
         let message = cursor.string()?;
-        let unprepared =
-            if code == code::UNPREPARED { Some(cursor.short_bytes()?) } else { None };
-        Ok(Self { code, message, unprepared })
+        let unprepared = if code == code::UNPREPARED {
+            Some(cursor.short_bytes()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            code,
+            message,
+            unprepared,
+        })
     }
 }
 

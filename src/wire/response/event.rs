@@ -26,11 +26,16 @@ impl<'a> Event<'a> {
             "SCHEMA_CHANGE" => {
                 cursor.string()?;
                 cursor.string()?;
-                Ok(Self::Schema { keyspace: cursor.string()? })
+                Ok(Self::Schema {
+                    keyspace: cursor.string()?,
+                })
             }
             "STATUS_CHANGE" => Ok(Self::Status),
             "TOPOLOGY_CHANGE" => Ok(Self::Topology),
-            _ => Err(Malformed::Unknown { what: "event type", value: 0 }),
+            _ => Err(Malformed::Unknown {
+                what: "event type",
+                value: 0,
+            }),
         }
     }
 }

@@ -29,13 +29,23 @@ impl<'a> Prefix<'a> {
             return Ok((Self::default(), cursor));
         }
         let start = cursor;
-        let tracing = if flags & FLAG_TRACING != 0 { Some(cursor.take(16)?) } else { None };
+        let tracing = if flags & FLAG_TRACING != 0 {
+            Some(cursor.take(16)?)
+        } else {
+            None
+        };
         if flags & FLAG_WARNINGS != 0 {
             cursor.skip_string_list()?;
         }
         if flags & FLAG_PAYLOAD != 0 {
             cursor.skip_bytes_map()?;
         }
-        Ok((Self { bytes: cursor.since(&start), tracing }, cursor))
+        Ok((
+            Self {
+                bytes: cursor.since(&start),
+                tracing,
+            },
+            cursor,
+        ))
     }
 }

@@ -45,7 +45,11 @@ pub fn paging(content: Cursor<'_>) -> Result<Option<Paging<'_>>, Malformed> {
     cursor.i32()?;
     let head = cursor.since(&start);
     let state = cursor.bytes()?.unwrap_or_default();
-    Ok(Some(Paging { head, state, tail: cursor.rest() }))
+    Ok(Some(Paging {
+        head,
+        state,
+        tail: cursor.rest(),
+    }))
 }
 
 /// A RESULT of PREPARE.
@@ -67,12 +71,19 @@ impl<'a> Prepared<'a> {
     pub fn parse(mut cursor: Cursor<'a>, version: Version) -> Result<Self, Malformed> {
         let kind = cursor.i32()?;
         if kind != PREPARED {
-            return Err(Malformed::Unknown { what: "result kind", value: kind.unsigned_abs() });
+            return Err(Malformed::Unknown {
+                what: "result kind",
+                value: kind.unsigned_abs(),
+            });
         }
         let id = cursor.short_bytes()?;
         let metadata = cursor.rest();
         skip_variables(&mut cursor, version)?;
-        Ok(Self { id, metadata, columns: cursor.rest() })
+        Ok(Self {
+            id,
+            metadata,
+            columns: cursor.rest(),
+        })
     }
 
     /// Writes the same content under another id.
@@ -112,7 +123,10 @@ const TYPE_DEPTH_MAX: u32 = 32;
 
 fn skip_type(cursor: &mut Cursor<'_>, depth: u32) -> Result<(), Malformed> {
     let id = cursor.u16()?;
-    let too_deep = Malformed::Unknown { what: "type nesting", value: u32::from(id) };
+    let too_deep = Malformed::Unknown {
+        what: "type nesting",
+        value: u32::from(id),
+    };
     let inner = depth.checked_sub(1).ok_or(too_deep)?;
     match id {
         0x0000 => cursor.short_bytes().map(drop),
@@ -160,7 +174,14 @@ pub fn put_variables(
     table: (&str, &str),
     columns: &[Column<'_>],
 ) {
-    put::i32(out, if columns.is_empty() { 0 } else { ROWS_GLOBAL_TABLE });
+    put::i32(
+        out,
+        if columns.is_empty() {
+            0
+        } else {
+            ROWS_GLOBAL_TABLE
+        },
+    );
     put::i32(out, i32::try_from(columns.len()).unwrap_or(0));
     if Version::V4 <= version {
         put::i32(out, 0);
@@ -195,7 +216,10 @@ impl<'a> Rows<'a> {
     pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
         let kind = cursor.i32()?;
         if kind != ROWS {
-            return Err(Malformed::Unknown { what: "result kind", value: kind.unsigned_abs() });
+            return Err(Malformed::Unknown {
+                what: "result kind",
+                value: kind.unsigned_abs(),
+            });
         }
         let flags = cursor.i32()?;
         let columns = cursor.i32()?;
@@ -217,8 +241,16 @@ impl<'a> Rows<'a> {
         let count = cursor.i32()?;
         let at_least_zero = |number: i32| usize::try_from(number).unwrap_or(0);
         // Rows without columns take no bytes, so their count would have no bound.
-        let count = if columns <= 0 { 0 } else { at_least_zero(count) };
-        Ok(Self { columns: at_least_zero(columns), count, cells: cursor })
+        let count = if columns <= 0 {
+            0
+        } else {
+            at_least_zero(count)
+        };
+        Ok(Self {
+            columns: at_least_zero(columns),
+            count,
+            cells: cursor,
+        })
     }
 
     /// The rows in order, each as its cells; ends early where the body does.
@@ -226,7 +258,10 @@ impl<'a> Rows<'a> {
         let (columns, mut cursor) = (self.columns, self.cells);
         // A row takes at least 4 bytes a column, so a hostile count ends at the body's end.
         (0..self.count).map_while(move |_| {
-            (0..columns).map(|_| cursor.bytes()).collect::<Result<Vec<_>, _>>().ok()
+            (0..columns)
+                .map(|_| cursor.bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .ok()
         })
     }
 }
