@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -45,6 +46,11 @@ class Node:
 
     def resume(self):
         self._order("resume")
+
+    def forget_prepared(self):
+        """While it is stopped: without these files it starts as if nothing had ever been prepared."""
+        for table in (WORK / self.name / "data" / "system").glob("prepared_statements-*"):
+            shutil.rmtree(table)
 
     def running(self):
         return "ready" in self._order("status")

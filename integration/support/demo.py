@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from decimal import Decimal
 
 from cassandra.cluster import Cluster
 from cassandra.query import BatchStatement
@@ -55,8 +56,8 @@ class Shop:
         self.select = self.session.prepare("SELECT state FROM shop.orders WHERE id = ?")
 
     def place(self, order):
-        amount = f"{order % 97}.{order % 100:02}"
-        self._write(order, "new", lambda: self.session.execute(self.insert, (order, f"customer {order % 50}", amount_of(amount), "new")))
+        row = (order, f"customer {order % 50}", Decimal(order % 9700) / 100, "new")
+        self._write(order, "new", lambda: self.session.execute(self.insert, row))
 
     def advance(self, order, step):
         """The state and its history in one logged batch; every tenth order is cancelled by a delete instead."""
@@ -87,12 +88,6 @@ class Shop:
 
     def close(self):
         self.session.cluster.shutdown()
-
-
-def amount_of(text):
-    from decimal import Decimal
-
-    return Decimal(text)
 
 
 class Writers:

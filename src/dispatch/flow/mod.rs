@@ -4,12 +4,14 @@
 //! and carries out what [`Actions`] holds afterwards. `integration/simulation.rs` drives the same
 //! machines with random losses and crashes and checks the invariants at every step.
 
+mod chain;
 mod read;
 mod write;
 
 use crate::pair::{Side, Sides};
 use crate::policy::Verdict;
 
+pub use chain::Chain;
 pub use read::Read;
 pub use write::{Rules, Write};
 
