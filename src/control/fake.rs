@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -43,6 +43,8 @@ impl Server {
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("an address");
         let status = Arc::new(Story::default());
+        let dead = letters.depth().dead;
+        status.dead.store(dead, Ordering::Relaxed);
         let names = Pair::new(Some("east".to_owned()), Some("west".to_owned()));
         let admin = Admin {
             access: Access::new(address, Vec::new(), token.map(str::to_owned)).expect("loopback"),
@@ -90,6 +92,7 @@ fn run(listener: std::net::TcpListener, admin: Arc<Admin>, leave: watch::Receive
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     pub(crate) down: AtomicBool,
+    dead: AtomicU64,
 }
 
 impl StatusSource for Story {
@@ -123,7 +126,7 @@ impl StatusSource for Story {
                 queue: "disk".to_owned(),
                 owed: Pair::new(0, 1_234).into(),
                 oldest_seconds: Pair::new(None, Some(61)).into(),
-                dead_letters: 2,
+                dead_letters: self.dead.load(Ordering::Relaxed),
                 bytes: 4_096,
                 accepts: true,
             },

@@ -47,7 +47,7 @@ fn metrics_are_prometheus_text() {
 
 #[test]
 fn status_is_exactly_this_json() {
-    let server = Server::start(0, None);
+    let server = Server::start(2, None);
     let expected = json!({
         "ready": true, "instance": "host-9042", "version": "0.1.0", "uptime_seconds": 3725,
         "clusters": {
