@@ -4,6 +4,7 @@
 //! `status` the shape of the answers, `letters` the dead letters. The proxy proxies without it.
 
 mod access;
+mod config;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod http;
@@ -12,6 +13,7 @@ mod listener;
 pub mod status;
 
 pub use access::{Access, Error};
+pub use config::Config;
 pub use http::{Admin, serve};
 pub use status::{Status, StatusSource};
 

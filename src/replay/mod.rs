@@ -5,6 +5,7 @@
 //! and says what came of it. Everything that changes a record is a [`Change`], handed over in
 //! order with [`Queue::submit`], which never blocks: what is durable is told by [`Receipts`].
 
+mod config;
 pub mod receipts;
 pub mod record;
 
@@ -13,6 +14,7 @@ use std::pin::Pin;
 
 use crate::pair::{Pair, Side, Sides};
 
+pub use config::{Config, Store, Worker};
 pub use receipts::{Receipt, Receipts};
 
 /// A record's place in its queue: strictly increasing, never reused, also over a restart.
