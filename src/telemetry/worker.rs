@@ -149,14 +149,18 @@ impl WorkerMetrics {
     pub fn read_done(&self, side: Side, elapsed: Duration, ok: bool) {
         let cells = &self.cells.sides[side];
         cells.reads.add(elapsed);
-        cells.read_errors.add(u64::from(!ok));
+        if !ok {
+            cells.read_errors.add(1);
+        }
     }
 
     /// A cluster answered a write, or failed to; timed at this cluster's own end.
     pub fn write_done(&self, side: Side, elapsed: Duration, ok: bool) {
         let cells = &self.cells.sides[side];
         cells.writes.add(elapsed);
-        cells.write_errors.add(u64::from(!ok));
+        if !ok {
+            cells.write_errors.add(1);
+        }
     }
 
     /// A read moved to the other cluster because this one failed.
