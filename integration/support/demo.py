@@ -133,7 +133,7 @@ def start_proxy(a, b):
     directory = WORK / "demo"
     shutil.rmtree(directory, ignore_errors=True)
     proxy = Proxy(directory, a, b, port=PORT, admin_port=ADMIN_PORT)
-    proxy.start()
+    proxy.start(apart=True)
     proxy.wait_ready()
     tell(f"ready; its configuration is {proxy.file}")
     return proxy

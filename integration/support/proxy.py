@@ -60,7 +60,8 @@ class Proxy:
 
     # -- life ---------------------------------------------------------------------------------
 
-    def start(self, wait=True):
+    def start(self, wait=True, apart=False):
+        """In our process group, so that whoever ends us ends it; `apart`: Ctrl-C is for us alone."""
         self._refuse_strangers()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -69,7 +70,7 @@ class Proxy:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                start_new_session=True,
+                start_new_session=apart,
             )
         if wait:
             self.wait_live()

@@ -18,7 +18,10 @@ impl Clock {
     /// A clock whose first timestamp lies above `floor`: what an earlier process may have used.
     #[must_use]
     pub const fn new(floor: i64) -> Self {
-        Self { last: AtomicI64::new(floor), ceiling: AtomicI64::new(i64::MAX) }
+        Self {
+            last: AtomicI64::new(floor),
+            ceiling: AtomicI64::new(i64::MAX),
+        }
     }
 
     /// The next timestamp, microseconds since 1970. `wall` is the wall clock, which may be stale or
@@ -28,7 +31,9 @@ impl Clock {
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
             let next = wall.max(last.saturating_add(STEP));
-            match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
+            match self
+                .last
+                .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return next,
                 Err(newer) => last = newer,

@@ -43,7 +43,14 @@ impl Known {
         let kind = kind(&statement.class, repeat);
         let point = statement.point_read(schema, keyspace);
         let hash = hash(None, &text);
-        Self { text, statement, repeat, kind, point, hash }
+        Self {
+            text,
+            statement,
+            repeat,
+            kind,
+            point,
+            hash,
+        }
     }
 }
 

@@ -22,7 +22,10 @@ pub(super) const fn tag(side: Side, version: Version) -> [u8; TAG_LEN] {
 #[must_use]
 pub(super) fn split(state: &[u8], version: Version) -> Option<(Side, &[u8])> {
     let (head, rest) = state.split_first_chunk::<TAG_LEN>()?;
-    Side::ALL.into_iter().find(|side| tag(*side, version) == *head).map(|side| (side, rest))
+    Side::ALL
+        .into_iter()
+        .find(|side| tag(*side, version) == *head)
+        .map(|side| (side, rest))
 }
 
 #[cfg(test)]

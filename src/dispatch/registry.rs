@@ -59,7 +59,9 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { known: Cache::new(STATEMENTS_MAX) }
+        Self {
+            known: Cache::new(STATEMENTS_MAX),
+        }
     }
 }
 
@@ -99,8 +101,17 @@ pub(super) struct Entry {
 impl Entry {
     fn new(template: Arc<Template>, schema: &Schema) -> Self {
         let keyspace = template.keyspace.as_deref();
-        let known = Known::new(Arc::clone(&template.text), template.statement.clone(), keyspace, schema);
-        Self { template, known, nodes: Pair::default() }
+        let known = Known::new(
+            Arc::clone(&template.text),
+            template.statement.clone(),
+            keyspace,
+            schema,
+        );
+        Self {
+            template,
+            known,
+            nodes: Pair::default(),
+        }
     }
 
     /// What this side calls it, if it was ever told.

@@ -72,7 +72,11 @@ pub(super) struct Batched {
 pub(super) enum Held {
     /// An error that a lost connection stands for.
     Error(super::Error),
-    Frame { flags: u8, opcode: Opcode, body: Vec<u8> },
+    Frame {
+        flags: u8,
+        opcode: Opcode,
+        body: Vec<u8>,
+    },
     #[default]
     Nothing,
     /// A RESULT of kind VOID without anything else: what nearly every write gets.
@@ -91,7 +95,11 @@ pub(super) struct Leg {
 
 impl Leg {
     const fn new() -> Self {
-        Self { sent: None, lessons: 0, held: Held::Nothing }
+        Self {
+            sent: None,
+            lessons: 0,
+            held: Held::Nothing,
+        }
     }
 }
 
@@ -123,7 +131,9 @@ pub(super) const fn legs() -> Pair<Leg> {
 
 /// Whether the leg's node has said anything since the request was sent.
 pub(super) fn was_silent(leg: &Leg) -> bool {
-    leg.sent.as_ref().is_some_and(|(connection, answered)| connection.answered() == *answered)
+    leg.sent
+        .as_ref()
+        .is_some_and(|(connection, answered)| connection.answered() == *answered)
 }
 
 impl<C> Request<C> {
@@ -188,9 +198,12 @@ impl<C> Request<C> {
     /// The prepared statement that this side calls `id`.
     pub(super) fn called(&self, side: Side, id: &[u8]) -> Option<Rc<Entry>> {
         match &self.what {
-            What::Batch(batch) => {
-                batch.entries.iter().flatten().find(|entry| entry.is_called(side, id)).cloned()
-            }
+            What::Batch(batch) => batch
+                .entries
+                .iter()
+                .flatten()
+                .find(|entry| entry.is_called(side, id))
+                .cloned(),
             What::Execute(entry) => Some(Rc::clone(entry)),
             What::Prepare(_) | What::Query(_) => None,
         }
@@ -199,9 +212,12 @@ impl<C> Request<C> {
     /// The prepared statement of our own id.
     pub(super) fn entry(&self, id: &Id) -> Option<Rc<Entry>> {
         match &self.what {
-            What::Batch(batch) => {
-                batch.entries.iter().flatten().find(|entry| entry.template.id == *id).cloned()
-            }
+            What::Batch(batch) => batch
+                .entries
+                .iter()
+                .flatten()
+                .find(|entry| entry.template.id == *id)
+                .cloned(),
             What::Execute(entry) => Some(Rc::clone(entry)),
             What::Prepare(_) | What::Query(_) => None,
         }
@@ -241,13 +257,19 @@ impl<C> Request<C> {
     }
 
     fn put_batch(&self, batched: &Batched, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
-        let Ok(mut batch) = Batch::parse(cursor) else { return };
+        let Ok(mut batch) = Batch::parse(cursor) else {
+            return;
+        };
         batch.timestamp = self.timestamp;
         batch.put_head(out);
         for (child, entry) in batch.children().zip(&batched.entries) {
             match entry.as_ref().and_then(|entry| entry.node(side)) {
                 Some(node) => {
-                    Child { what: Statement::Id(&node.id), values: child.values }.put(out);
+                    Child {
+                        what: Statement::Id(&node.id),
+                        values: child.values,
+                    }
+                    .put(out);
                 }
                 None => child.put(out),
             }
@@ -256,7 +278,9 @@ impl<C> Request<C> {
     }
 
     fn untagged<'a>(&self, state: Option<&'a [u8]>) -> Option<&'a [u8]> {
-        state.and_then(|state| paging::split(state, self.version)).map(|(_, own)| own)
+        state
+            .and_then(|state| paging::split(state, self.version))
+            .map(|(_, own)| own)
     }
 }
 

@@ -21,9 +21,15 @@ impl Key {
 
     /// The key of this number.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the number"
+    )]
     pub const fn from_number(number: u64) -> Self {
-        Self { index: number as u32, generation: (number >> 32) as u32 }
+        Self {
+            index: number as u32,
+            generation: (number >> 32) as u32,
+        }
     }
 }
 
@@ -72,8 +78,16 @@ pub struct Table<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        let queues = [Ends { first: NONE, last: NONE }; TERMS];
-        Self { entries: Vec::new(), free: NONE, len: 0, queues }
+        let queues = [Ends {
+            first: NONE,
+            last: NONE,
+        }; TERMS];
+        Self {
+            entries: Vec::new(),
+            free: NONE,
+            len: 0,
+            queues,
+        }
     }
 }
 
@@ -96,17 +110,28 @@ impl<T> Table<T> {
         self.len += 1;
         if self.free == NONE {
             let index = u32::try_from(self.entries.len()).unwrap_or(NONE);
-            let entry =
-                Entry { generation: 0, before: NONE, next: NONE, armed: None, value: Some(value) };
+            let entry = Entry {
+                generation: 0,
+                before: NONE,
+                next: NONE,
+                armed: None,
+                value: Some(value),
+            };
             self.entries.push(entry);
-            return Key { index, generation: 0 };
+            return Key {
+                index,
+                generation: 0,
+            };
         }
         let index = self.free;
         let entry = &mut self.entries[index as usize];
         self.free = entry.next;
         entry.next = NONE;
         entry.value = Some(value);
-        Key { index, generation: entry.generation }
+        Key {
+            index,
+            generation: entry.generation,
+        }
     }
 
     /// The request of this key, if it is still in flight.
@@ -155,11 +180,16 @@ impl<T> Table<T> {
     /// One request whose deadline has passed; its deadline is gone with the answer.
     pub fn due(&mut self, now: Instant) -> Option<(Key, Term)> {
         for queue in self.queues {
-            let Some(entry) = self.entries.get(queue.first as usize) else { continue };
+            let Some(entry) = self.entries.get(queue.first as usize) else {
+                continue;
+            };
             if let Some((term, at)) = entry.armed
                 && at <= now
             {
-                let key = Key { index: queue.first, generation: entry.generation };
+                let key = Key {
+                    index: queue.first,
+                    generation: entry.generation,
+                };
                 self.disarm(key.index);
                 return Some((key, term));
             }
@@ -169,18 +199,22 @@ impl<T> Table<T> {
 
     /// Every request in flight.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.entries.iter().enumerate().filter(|(_, entry)| entry.value.is_some()).map(
-            |(index, entry)| Key {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.value.is_some())
+            .map(|(index, entry)| Key {
                 index: u32::try_from(index).unwrap_or(NONE),
                 generation: entry.generation,
-            },
-        )
+            })
     }
 
     #[inline]
     fn disarm(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
-        let Some((term, _)) = entry.armed.take() else { return };
+        let Some((term, _)) = entry.armed.take() else {
+            return;
+        };
         let (before, next) = (entry.before, entry.next);
         (entry.before, entry.next) = (NONE, NONE);
         let ends = &mut self.queues[term as usize];

@@ -18,20 +18,34 @@ pub struct Judged {
 #[inline]
 pub fn judge(frame: &Frame<'_>, single_partition: bool, statement: u64) -> Judged {
     if frame.header.opcode == Opcode::Result {
-        return Judged { verdict: Verdict::Ok, report: None };
+        return Judged {
+            verdict: Verdict::Ok,
+            report: None,
+        };
     }
-    let parsed = frame.content().and_then(|(_, content)| error::Error::parse(content));
+    let parsed = frame
+        .content()
+        .and_then(|(_, content)| error::Error::parse(content));
     match (frame.header.opcode, parsed) {
         (Opcode::Error, Ok(error)) => of_code(error.code, single_partition, statement),
         // Nonsense from a node: nobody knows what it did.
-        _ => Judged { verdict: Verdict::Maybe, report: Some(Report::Strike) },
+        _ => Judged {
+            verdict: Verdict::Maybe,
+            report: Some(Report::Strike),
+        },
     }
 }
 
 fn of_code(code: i32, single_partition: bool, statement: u64) -> Judged {
-    let sick = |verdict, report| Judged { verdict, report: Some(report) };
-    let unless_partial =
-        if single_partition { Verdict::NotApplied } else { Verdict::Maybe };
+    let sick = |verdict, report| Judged {
+        verdict,
+        report: Some(report),
+    };
+    let unless_partial = if single_partition {
+        Verdict::NotApplied
+    } else {
+        Verdict::Maybe
+    };
     match code {
         code::SYNTAX_ERROR
         | code::UNAUTHORIZED
@@ -40,7 +54,10 @@ fn of_code(code: i32, single_partition: bool, statement: u64) -> Judged {
         | code::ALREADY_EXISTS
         | code::FUNCTION_FAILURE
         | code::BAD_CREDENTIALS
-        | code::PROTOCOL_ERROR => Judged { verdict: Verdict::Definite, report: None },
+        | code::PROTOCOL_ERROR => Judged {
+            verdict: Verdict::Definite,
+            report: None,
+        },
         code::OVERLOADED | code::IS_BOOTSTRAPPING => sick(unless_partial, Report::Strike),
         code::UNAVAILABLE => sick(unless_partial, Report::Sick(statement)),
         code::UNPREPARED => sick(Verdict::NotApplied, Report::Sick(statement)),
@@ -69,8 +86,14 @@ mod tests {
 
     #[test]
     fn one_poison_statement_is_suspected_not_struck() {
-        assert_eq!(of_code(code::WRITE_TIMEOUT, true, 5).report, Some(Report::Sick(5)));
-        assert_eq!(of_code(code::OVERLOADED, true, 5).report, Some(Report::Strike));
+        assert_eq!(
+            of_code(code::WRITE_TIMEOUT, true, 5).report,
+            Some(Report::Sick(5))
+        );
+        assert_eq!(
+            of_code(code::OVERLOADED, true, 5).report,
+            Some(Report::Strike)
+        );
         assert_eq!(of_code(code::INVALID, true, 5).report, None);
     }
 }

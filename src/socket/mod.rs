@@ -31,6 +31,9 @@ pub trait Handler {
     /// Which way the frames travel that arrive here.
     const DIRECTION: Direction;
 
+    /// The socket's task runs: frames may follow.
+    fn wake(&mut self) {}
+
     /// One whole frame. The bytes are gone after the call.
     fn frame(&mut self, frame: Frame<'_>) -> Next;
 
@@ -108,6 +111,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         if outbox.is_aborted() {
             return Poll::Ready(End::Closed);
         }
+        handler.wake();
         // Flushing first can end a pause; what is read may put more into the outbox.
         let before = self.poll_flush(cx, outbox, buffers);
         let read = self.poll_frames(cx, buffers, handler);

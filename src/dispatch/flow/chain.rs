@@ -21,7 +21,16 @@ impl Chain {
         let waiting = Sides::only(home);
         let mut actions = Actions::default();
         actions.push(Action::Send(home));
-        (Self { home, then, waiting, accepted: false, over: false }, actions)
+        (
+            Self {
+                home,
+                then,
+                waiting,
+                accepted: false,
+                over: false,
+            },
+            actions,
+        )
     }
 
     /// Takes what happened.
@@ -33,7 +42,11 @@ impl Chain {
                 self.answered(verdict, &mut actions);
             }
             Input::Out { side, unsent } if self.waiting.contains(side) => {
-                let verdict = if unsent { Verdict::NotApplied } else { Verdict::Maybe };
+                let verdict = if unsent {
+                    Verdict::NotApplied
+                } else {
+                    Verdict::Maybe
+                };
                 self.answered(verdict, &mut actions);
             }
             Input::Deadline { unsent } => {
