@@ -15,28 +15,42 @@ use crate::Fault;
 /// Starts processes and lets the watchdog know of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Nest {
-    orders: Rc<ChildStdin>,
+    watchdog: Rc<Watchdog>,
+}
+
+/// The process of `watch.rs`; it ends by itself once its input does.
+#[derive(Debug)]
+struct Watchdog {
+    process: Child,
+    orders: Option<ChildStdin>,
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        drop(self.process.wait());
+    }
 }
 
 impl Nest {
     /// The directory is removed by the watchdog, whatever happens to this process.
     pub(crate) fn new(dir: &Path) -> Result<Self, Fault> {
-        let mut watchdog = myself()?
+        let mut process = myself()?
             .arg("watch")
             .process_group(0)
             .stdin(Stdio::piped())
             .spawn()?;
-        let orders = watchdog.stdin.take().ok_or("the watchdog has no input")?;
-        let nest = Self {
-            orders: Rc::new(orders),
-        };
+        let orders = process.stdin.take();
+        let watchdog = Rc::new(Watchdog { process, orders });
+        let nest = Self { watchdog };
         nest.order(&format!("dir {}", dir.display()))?;
         Ok(nest)
     }
 
     fn order(&self, order: &str) -> Result<(), Fault> {
         // One write, so that an order is never torn.
-        Ok((&*self.orders).write_all(format!("{order}\n").as_bytes())?)
+        let mut orders = self.watchdog.orders.as_ref().ok_or("no watchdog")?;
+        Ok(orders.write_all(format!("{order}\n").as_bytes())?)
     }
 
     /// Starts a process with its standard input and output in our hands.
