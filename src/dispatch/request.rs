@@ -7,8 +7,8 @@ use super::flow::{Actions, Chain, Input, Read, Write};
 use super::known::Known;
 use super::paging;
 use super::registry::Entry;
+use crate::cluster::Connection;
 use crate::cluster::prepare::Id;
-use crate::cluster::{Connection, connection};
 use crate::pair::{Pair, Side, Sides};
 use crate::replay::Seq;
 use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
@@ -287,7 +287,6 @@ impl<C> Request<C> {
 /// Gives up on a leg whose answer has not come.
 pub(super) fn orphan(leg: &Leg) {
     if let Some((connection, _)) = &leg.sent {
-        let connection: &connection::Connection<Key> = connection;
         connection.orphan();
     }
 }

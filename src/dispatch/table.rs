@@ -50,6 +50,8 @@ pub enum Term {
 
 const TERMS: usize = 5;
 const NONE: u32 = u32::MAX;
+/// Generations have 31 bits: the top bit of a key's number is left to others.
+const GENERATION_MAX: u32 = u32::MAX >> 1;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -150,7 +152,7 @@ impl<T> Table<T> {
         self.get_mut(key)?;
         self.disarm(key.index);
         let entry = &mut self.entries[key.index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = entry.generation.wrapping_add(1) & GENERATION_MAX;
         entry.next = self.free;
         self.free = key.index;
         self.len -= 1;

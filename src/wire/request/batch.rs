@@ -1,8 +1,8 @@
 //! BATCH: several texts and prepared ids under one set of parameters.
 
-use super::super::{Consistency, Cursor, Malformed, put};
 use super::Values;
 use super::parameters::{FLAG_NAMES, FLAG_SERIAL, FLAG_TIMESTAMP};
+use crate::wire::{Consistency, Cursor, Malformed, put};
 
 /// A batch's kind by its byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

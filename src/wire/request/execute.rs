@@ -1,7 +1,7 @@
 //! EXECUTE: a prepared id and its parameters.
 
-use super::super::{Cursor, Malformed, Version, put};
 use super::Parameters;
+use crate::wire::{Cursor, Malformed, Version, put};
 
 /// An EXECUTE's body.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! `<query_parameters>` of QUERY and EXECUTE: read once, written again with what we change.
 
-use super::super::cursor::Value;
-use super::super::{Consistency, Cursor, Malformed, Version, put};
+use crate::wire::cursor::Value;
+use crate::wire::{Consistency, Cursor, Malformed, Version, put};
 
 /// Values are bound.
 pub const FLAG_VALUES: u8 = 0x01;

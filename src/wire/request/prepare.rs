@@ -1,6 +1,6 @@
 //! PREPARE: a text.
 
-use super::super::{Cursor, Malformed, put};
+use crate::wire::{Cursor, Malformed, put};
 
 /// A PREPARE's body.
 #[derive(Clone, Copy, Debug)]

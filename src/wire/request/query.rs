@@ -1,7 +1,7 @@
 //! QUERY: a text and its parameters.
 
-use super::super::{Consistency, Cursor, Malformed, Version, put};
 use super::Parameters;
+use crate::wire::{Consistency, Cursor, Malformed, Version, put};
 
 /// A QUERY's body.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! REGISTER: which events a client wants.
 
-use super::super::{Cursor, Malformed, put};
+use crate::wire::{Cursor, Malformed, put};
 
 /// A set of event types.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

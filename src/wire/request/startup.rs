@@ -1,6 +1,6 @@
 //! STARTUP: the first word of a connection.
 
-use super::super::{Cursor, Malformed, put};
+use crate::wire::{Cursor, Malformed, put};
 
 /// The options that matter to a server; others (driver name and version) are passed over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -1,6 +1,6 @@
 //! ERROR: a code, a sentence, and for some codes what led to it.
 
-use super::super::{Consistency, Cursor, Malformed, code, put};
+use crate::wire::{Consistency, Cursor, Malformed, code, put};
 
 /// An ERROR's body, as far as a decision needs it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,6 +1,6 @@
 //! EVENT: what a node tells without being asked.
 
-use super::super::{Cursor, Malformed};
+use crate::wire::{Cursor, Malformed};
 
 /// An event, as far as a decision needs it; the bytes are passed on as they came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

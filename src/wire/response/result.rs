@@ -1,6 +1,6 @@
 //! RESULT: void, rows, a keyspace, a prepared statement or a schema change.
 
-use super::super::{Cursor, Malformed, Version, put};
+use crate::wire::{Cursor, Malformed, Version, put};
 
 /// RESULT of a statement without rows.
 pub const VOID: i32 = 0x0001;
@@ -92,6 +92,22 @@ impl<'a> Prepared<'a> {
         put::short_bytes(out, id);
         out.extend_from_slice(self.metadata);
     }
+}
+
+/// Which variables make up the partition key, from the metadata of a PREPARED: version 4 says it,
+/// version 3 does not (empty).
+///
+/// # Errors
+/// If the metadata is cut short.
+pub fn key_places(mut metadata: Cursor<'_>, version: Version) -> Result<Box<[u16]>, Malformed> {
+    metadata.i32()?;
+    metadata.i32()?;
+    if version < Version::V4 {
+        return Ok(Box::default());
+    }
+    (0..metadata.i32()?.max(0))
+        .map(|_| metadata.u16())
+        .collect()
 }
 
 fn skip_variables(cursor: &mut Cursor<'_>, version: Version) -> Result<(), Malformed> {

@@ -1,6 +1,6 @@
 //! SUPPORTED: what the proxy itself offers, never what a node does (trap 20).
 
-use super::super::put;
+use crate::wire::put;
 
 /// Writes the body.
 pub fn put(out: &mut Vec<u8>, versions: &[&str]) {
