@@ -1,0 +1,1 @@
+//! Requests of our own, awaited: probes, schema changes, the replay worker.

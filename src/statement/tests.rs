@@ -1,0 +1,875 @@
+//! What texts mean: the table of classes, what can be repeated, and texts that try to hide it.
+
+use proptest::prelude::*;
+
+use super::schema::{Row, Schema};
+use super::topology::{Columns, Filter, Operand, Select, Test, Topology};
+use super::*;
+
+const READ: &str = "read";
+const WRITE: &str = "write";
+const CONDITIONAL: &str = "conditional";
+const UNKNOWN: &str = "unknown";
+
+fn label(class: &Class) -> &'static str {
+    match class {
+        Class::Conditional => CONDITIONAL,
+        Class::Describe => "describe",
+        Class::Read => READ,
+        Class::Schema(_) => "schema",
+        Class::System => "system",
+        Class::Topology(_) => "topology",
+        Class::Traces => "traces",
+        Class::Unknown => UNKNOWN,
+        Class::Use(_) => "use",
+        Class::Write => WRITE,
+    }
+}
+
+/// Every row of the table of classes: each text stands for one, whatever is put around its words.
+const CLASSES: [(&str, &str); 58] = [
+    (READ, "SELECT * FROM ks.t"),
+    (
+        READ,
+        "SELECT JSON DISTINCT a, b AS c FROM t WHERE k = ? AND c IN (1, 2) LIMIT 3",
+    ),
+    (
+        READ,
+        "SELECT json, values FROM t WHERE insert_time = 'update x set y = 1' ALLOW FILTERING",
+    ),
+    (
+        READ,
+        "SELECT \"update\" , \"a\"\"b\" FROM \"DELETE\" WHERE k = 'it''s; DROP TABLE t'",
+    ),
+    (
+        READ,
+        "SELECT count ( * ) FROM t WHERE k = :update GROUP BY k ;",
+    ),
+    (
+        READ,
+        "SELECT m [ 'k' ] , u . f , cast ( a AS text ) FROM t WHERE token ( k ) > - 5",
+    ),
+    (READ, "SELECT * FROM system_mine.t"),
+    (READ, "SELECT * FROM local"),
+    (READ, "SELECT * FROM t ; ;"),
+    ("describe", "DESCRIBE TABLES"),
+    ("describe", "DESC KEYSPACE ks ;"),
+    ("describe", "LIST ROLES"),
+    ("describe", "LIST ALL PERMISSIONS OF bob"),
+    (
+        WRITE,
+        "INSERT INTO ks.t ( k , v ) VALUES ( ? , 'IF NOT EXISTS' )",
+    ),
+    (
+        WRITE,
+        "INSERT INTO t ( k , \"IF\" ) VALUES ( 1 , { 'a' : true , 'b' : null } ) USING TTL 5",
+    ),
+    (
+        WRITE,
+        "INSERT INTO t JSON '{\"k\": 1}' DEFAULT UNSET USING TIMESTAMP 7",
+    ),
+    (WRITE, "INSERT INTO json ( json ) VALUES ( $$it's IF$$ ) ;"),
+    (
+        WRITE,
+        "UPDATE t USING TTL ? SET v = 1 , m [ 'k' ] = 2 , u . f = 3 WHERE k = 1 AND c = 2",
+    ),
+    (WRITE, "UPDATE t SET c = c + 1 WHERE k = 1"),
+    (WRITE, "UPDATE t SET l = [ 'IF' ] + l WHERE k IN ( 1 , 2 )"),
+    (WRITE, "DELETE FROM t WHERE k = 1"),
+    (
+        WRITE,
+        "DELETE a , m [ 'k' ] , u . f FROM t USING TIMESTAMP 1 WHERE k = 1",
+    ),
+    (
+        WRITE,
+        "BEGIN BATCH INSERT INTO t ( k ) VALUES ( 1 ) ; DELETE FROM u WHERE k = 1 ; APPLY BATCH",
+    ),
+    (
+        WRITE,
+        "BEGIN UNLOGGED BATCH UPDATE t SET v = 1 WHERE k = 1 DELETE FROM t WHERE k = 2 APPLY BATCH ;",
+    ),
+    (
+        WRITE,
+        "BEGIN COUNTER BATCH USING TIMESTAMP 5 UPDATE t SET c += ? WHERE k = 1 ; APPLY BATCH",
+    ),
+    (WRITE, "BEGIN BATCH APPLY BATCH"),
+    (
+        CONDITIONAL,
+        "INSERT INTO t ( k ) VALUES ( 1 ) IF NOT EXISTS",
+    ),
+    (
+        CONDITIONAL,
+        "INSERT INTO t ( k ) VALUES ( 1 ) IF NOT EXISTS USING TTL 5 ;",
+    ),
+    (
+        CONDITIONAL,
+        "INSERT INTO t ( k ) VALUES ( 1 ) USING TTL 5 IF NOT EXISTS",
+    ),
+    (CONDITIONAL, "INSERT INTO t JSON ? IF NOT EXISTS"),
+    (CONDITIONAL, "UPDATE t SET v = 1 WHERE k = 1 IF v = 2"),
+    (CONDITIONAL, "UPDATE t SET v = 1 WHERE k = 1 IF EXISTS"),
+    (CONDITIONAL, "DELETE FROM t WHERE k = 1 IF EXISTS ;"),
+    (
+        CONDITIONAL,
+        "DELETE v FROM t WHERE k = 1 IF \"v\" IN ( 1 , 2 )",
+    ),
+    (
+        CONDITIONAL,
+        "BEGIN BATCH INSERT INTO t ( k ) VALUES ( 1 ) ; DELETE FROM t WHERE k = 1 IF EXISTS ; APPLY BATCH",
+    ),
+    (
+        CONDITIONAL,
+        "BEGIN TRANSACTION UPDATE t SET v = 1 WHERE k = 1 ; COMMIT TRANSACTION",
+    ),
+    (
+        "schema",
+        "CREATE TABLE IF NOT EXISTS ks.t ( k int PRIMARY KEY , v list<text> ) WITH comment = 'a;b'",
+    ),
+    (
+        "schema",
+        "CREATE MATERIALIZED VIEW v AS SELECT * FROM t WHERE k IS NOT NULL PRIMARY KEY ( k )",
+    ),
+    (
+        "schema",
+        "CREATE OR REPLACE FUNCTION f ( a int ) CALLED ON NULL INPUT RETURNS int LANGUAGE java AS $$ return a; $$",
+    ),
+    ("schema", "CREATE CUSTOM INDEX ON t ( v ) USING 'sai'"),
+    ("schema", "ALTER ROLE bob WITH PASSWORD = 'x'"),
+    ("schema", "DROP KEYSPACE IF EXISTS ks ;"),
+    ("schema", "TRUNCATE ks.t"),
+    ("schema", "TRUNCATE TABLE t"),
+    ("schema", "GRANT SELECT ON KEYSPACE ks TO bob"),
+    ("schema", "REVOKE ALL PERMISSIONS ON t FROM bob"),
+    ("system", "SELECT * FROM system_schema.tables"),
+    ("system", "SELECT * FROM System . \"size_estimates\""),
+    ("system", "SELECT JSON * FROM system.local"),
+    ("system", "SELECT * FROM system_virtual_schema.keyspaces"),
+    ("topology", "SELECT * FROM system.local WHERE key = 'local'"),
+    ("topology", "SELECT peer , rack FROM SYSTEM.PEERS"),
+    (
+        "topology",
+        "SELECT count ( * ) FROM \"system\" . \"peers_v2\" ;",
+    ),
+    (
+        "traces",
+        "SELECT * FROM system_traces.events WHERE session_id = ?",
+    ),
+    ("use", "USE ks"),
+    ("use", "USE \"Ks\" ;"),
+    (UNKNOWN, "PRUNE MATERIALIZED VIEW v"),
+    (UNKNOWN, "INSERT INTO t"),
+];
+
+#[test]
+fn every_class_is_told_by_its_text() {
+    for (class, text) in CLASSES {
+        assert_eq!(label(&classify(text).class), class, "{text}");
+    }
+}
+
+#[test]
+fn what_hides_in_a_text_is_found_and_what_only_looks_like_it_is_not() {
+    let texts = [
+        (WRITE, "/* SELECT */ INSERT INTO t(k)VALUES(1)"),
+        (WRITE, "-- SELECT\nINSERT INTO t(k)VALUES(1)"),
+        (WRITE, "--\rINSERT INTO t(k)VALUES(1)"),
+        (WRITE, "// SELECT * FROM t\r\nDELETE FROM t WHERE k=1"),
+        (WRITE, "/**/INSERT/**/INTO/**/t/**/(k)/**/VALUES/**/(1)/**/"),
+        (WRITE, "/***/ /* /* **/ DELETE FROM t WHERE k=1"),
+        (
+            WRITE,
+            "BEGIN/**/BATCH DELETE FROM t WHERE k=1 APPLY/**/BATCH",
+        ),
+        (
+            WRITE,
+            "UPDATE t SET v='--' WHERE k='/*' AND c='*/ IF EXISTS'",
+        ),
+        (WRITE, "UPDATE t SET v=$$' IF $$ WHERE k=1 -- IF EXISTS"),
+        (WRITE, "UPDATE \"a;b\" SET v=1 WHERE k=1 /* IF EXISTS */;"),
+        (WRITE, "UPDATE t SET v=:if WHERE k=:\"in\""),
+        (CONDITIONAL, "DELETE FROM t WHERE k=5IF EXISTS"),
+        (CONDITIONAL, "DELETE FROM t WHERE k=0xaIF EXISTS"),
+        (CONDITIONAL, "DELETE FROM t WHERE k='a'IF EXISTS"),
+        (CONDITIONAL, "DELETE FROM t WHERE k=?IF EXISTS"),
+        (
+            CONDITIONAL,
+            "DELETE FROM t WHERE k=a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11IF EXISTS",
+        ),
+        (
+            CONDITIONAL,
+            "INSERT INTO t(k)VALUES($$--$$)IF/**/NOT EXISTS",
+        ),
+        (CONDITIONAL, "UPDATE t SET v=1 WHERE k=1 iF v='--'"),
+        (UNKNOWN, "SELECT * FROM t; DELETE FROM t WHERE k=1"),
+        (UNKNOWN, "SELECT * FROM t DELETE FROM t WHERE k=1"),
+        (
+            UNKNOWN,
+            "INSERT INTO t(k)VALUES(1); INSERT INTO t(k)VALUES(2)",
+        ),
+        (UNKNOWN, "DROP TABLE t; DROP TABLE u"),
+        (UNKNOWN, "SELECT * FROM t WHERE k = 'open"),
+        (UNKNOWN, "SELECT * FROM t WHERE k = $$open"),
+        (UNKNOWN, "SELECT * FROM t /* open"),
+        (UNKNOWN, "SELECT * FROM t WHERE (k = 1"),
+        (UNKNOWN, "SELECT * FROM t WHERE k = 1)"),
+        (UNKNOWN, "SELECT * FROM t WHERE k = 1 \u{a0}"),
+        (UNKNOWN, "\u{feff}SELECT * FROM t"),
+        (UNKNOWN, "\u{17f}elect * FROM t"),
+        (UNKNOWN, "SELECT\u{b}* FROM t"),
+        (UNKNOWN, "SELECT * FROM t\0"),
+        (UNKNOWN, "\"SELECT\" * FROM t"),
+        (UNKNOWN, "SELECTED * FROM t"),
+        (UNKNOWN, "SELECT * INTO t"),
+        (UNKNOWN, "BEGIN BATCH SELECT * FROM t APPLY BATCH"),
+        (UNKNOWN, "BEGIN BATCH DELETE FROM t WHERE k=1"),
+        (UNKNOWN, "EXPLAIN SELECT * FROM t"),
+        (UNKNOWN, ";SELECT * FROM t"),
+        (UNKNOWN, "USE a b"),
+        (UNKNOWN, ""),
+        (UNKNOWN, "-- nothing"),
+    ];
+    for (class, text) in texts {
+        assert_eq!(label(&classify(text).class), class, "{text}");
+    }
+}
+
+fn shop() -> Schema {
+    let row = |(table, column, type_text): (&'static str, &'static str, &'static str)| Row {
+        keyspace: "shop",
+        table,
+        column,
+        kind: if matches!(column, "k" | "k2") {
+            "partition_key"
+        } else {
+            "regular"
+        },
+        position: i32::from(column == "k2"),
+        type_text,
+    };
+    let columns = [
+        ("t", "k", "int"),
+        ("t", "v", "text"),
+        ("t", "l", "list<int>"),
+        ("t", "f", "frozen<list<int>>"),
+        ("t", "s", "set<int>"),
+        ("t", "m", "map<text, int>"),
+        ("t", "L", "list<int>"),
+        ("plain", "k", "int"),
+        ("plain", "v", "int"),
+        ("hits", "k", "int"),
+        ("hits", "c", "counter"),
+        ("wide", "k", "int"),
+        ("wide", "k2", "int"),
+        ("wide", "c", "int"),
+    ];
+    Schema::new(columns.into_iter().map(row))
+}
+
+#[test]
+fn what_can_be_repeated_is_told_by_text_and_schema() {
+    use Repeatable::{No, Shifted, Yes};
+    let texts = [
+        (Yes, "INSERT INTO t (k, v, f, s, m) VALUES (?, ?, ?, ?, ?)"),
+        (Yes, "INSERT INTO t (k, l) VALUES (?, null)"),
+        (Yes, "INSERT INTO t (k, \"l\") VALUES (1, 5)"),
+        (Shifted, "INSERT INTO t (k, l) VALUES (?, ?)"),
+        (Shifted, "INSERT INTO t (k, \"L\") VALUES (?, [1, 2])"),
+        (Shifted, "INSERT INTO t (k, L) VALUES (1, (list<int>)[1])"),
+        (Shifted, "INSERT INTO t JSON ?"),
+        (Yes, "INSERT INTO plain JSON ?"),
+        (Shifted, "UPDATE t SET l = ? WHERE k = ?"),
+        (Yes, "UPDATE t SET f = [1] WHERE k = ?"),
+        (
+            Yes,
+            "UPDATE t SET v = ?, s = s + ?, m = m - ?, m[?] = ? WHERE k = ?",
+        ),
+        (Yes, "UPDATE t SET s += {1}, m['a'] = ? WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET l = l + ? WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET l = ? + l WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET l = [1] + \"l\" WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET l -= ? WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET v = 'x', l[0] = ? WHERE k = ?"),
+        (No(Why::List), "UPDATE t SET l[?] = 1 WHERE k = ?"),
+        (No(Why::List), "DELETE l[?] FROM t WHERE k = ?"),
+        (Yes, "DELETE m[?], l, v FROM t WHERE k = ?"),
+        (Yes, "DELETE FROM t WHERE k = ?"),
+        (No(Why::Unknown), "UPDATE plain SET v = v + ? WHERE k = ?"),
+        (No(Why::Counter), "UPDATE hits SET c = c + ? WHERE k = ?"),
+        (No(Why::Counter), "UPDATE hits SET c += ? WHERE k = ?"),
+        (No(Why::Counter), "UPDATE hits SET c = c -1 WHERE k = ?"),
+        (No(Why::Counter), "UPDATE unseen SET c = c - 1 WHERE k = ?"),
+        (No(Why::Counter), "DELETE FROM hits WHERE k = ?"),
+        (
+            No(Why::Counter),
+            "BEGIN COUNTER BATCH UPDATE hits SET c += ? WHERE k = ? APPLY BATCH",
+        ),
+        (No(Why::Unknown), "UPDATE unseen SET x = x + ? WHERE k = ?"),
+        (No(Why::Unknown), "UPDATE unseen SET x[?] = ? WHERE k = ?"),
+        (No(Why::List), "UPDATE unseen SET x = x + [?] WHERE k = ?"),
+        (Yes, "UPDATE unseen SET x = x + {?}, y['a'] = 1 WHERE k = ?"),
+        (Shifted, "UPDATE unseen SET x = ? WHERE k = 1"),
+        (
+            Yes,
+            "UPDATE unseen SET x = 'a', y = -1, z = {1} WHERE k = ?",
+        ),
+        (Shifted, "INSERT INTO t (k, gone) VALUES (?, ?)"),
+        (
+            No(Why::List),
+            "UPDATE t USING TIMESTAMP 5 SET l = ? WHERE k = ?",
+        ),
+        (
+            No(Why::Unknown),
+            "UPDATE unseen USING TIMESTAMP ? SET l = ? WHERE k = ?",
+        ),
+        (Yes, "UPDATE t USING TIMESTAMP ? SET v = ? WHERE k = ?"),
+        (
+            Shifted,
+            "BEGIN BATCH UPDATE plain SET v=? WHERE k=1; UPDATE t SET l=? WHERE k=1; APPLY BATCH",
+        ),
+        (
+            No(Why::List),
+            "BEGIN BATCH UPDATE t SET l=l+? WHERE k=1; UPDATE plain SET v=? WHERE k=1; APPLY BATCH",
+        ),
+        (
+            No(Why::Conditional),
+            "UPDATE t SET v = 'x' WHERE k = 1 IF EXISTS",
+        ),
+        (No(Why::Schema), "TRUNCATE t"),
+        (No(Why::Unknown), "FROB t"),
+        (Yes, "SELECT * FROM t"),
+    ];
+    let schema = shop();
+    for (expected, text) in texts {
+        let statement = classify(text);
+        assert_eq!(
+            statement.repeatable(&schema, Some("shop")),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_point_read_names_the_whole_partition_key() {
+    let texts = [
+        (true, "SELECT * FROM wide WHERE k = ? AND k2 = 5"),
+        (
+            true,
+            "SELECT c, ttl(c), cast(c AS text) FROM wide WHERE c > 1 AND k2 = 1 AND \"k\" = 2",
+        ),
+        (true, "SELECT * FROM t WHERE k = ? LIMIT 5"),
+        (false, "SELECT * FROM wide WHERE k = ?"),
+        (false, "SELECT * FROM wide WHERE k = ? AND k2 IN (1)"),
+        (false, "SELECT * FROM wide WHERE k = ? AND k2 > 5"),
+        (false, "SELECT * FROM wide WHERE k = ? AND \"K2\" = 5"),
+        (false, "SELECT count(*) FROM t WHERE k = 1"),
+        (false, "SELECT mine(v) FROM t WHERE k = 1"),
+        (false, "SELECT max(v) FROM t WHERE k = 1"),
+        (false, "SELECT v FROM t WHERE k = 1 GROUP BY k"),
+        (false, "SELECT * FROM t"),
+        (false, "SELECT * FROM unseen WHERE k = 1"),
+        (false, "DELETE FROM t WHERE k = 1"),
+    ];
+    let schema = shop();
+    for (expected, text) in texts {
+        let statement = classify(text);
+        assert_eq!(
+            statement.point_read(&schema, Some("shop")),
+            expected,
+            "{text}"
+        );
+        assert!(!statement.point_read(&schema, None), "{text}");
+    }
+    assert!(classify("SELECT * FROM Shop.T WHERE K = 1").point_read(&schema, None));
+}
+
+#[test]
+fn timestamps_and_ttls_in_the_text_are_found() {
+    use Stamp::{Literal, Marker, Named, None, Various};
+    let texts = [
+        ("INSERT INTO t (k) VALUES (?)", None, None),
+        (
+            "INSERT INTO t (k, v) VALUES (?, ?) USING TIMESTAMP ? AND TTL ?",
+            Marker(2),
+            Marker(3),
+        ),
+        ("INSERT INTO t JSON ? USING TTL 5", None, Literal(5)),
+        (
+            "UPDATE t USING TTL ? AND TIMESTAMP -7 SET v = ? WHERE k = ?",
+            Literal(-7),
+            Marker(0),
+        ),
+        (
+            "UPDATE t USING TIMEOUT 5s AND TIMESTAMP 1 SET v = 1 WHERE k = 1",
+            Literal(1),
+            None,
+        ),
+        (
+            "DELETE m[?] FROM t USING TIMESTAMP :Ts WHERE k = ?",
+            Named(1, "ts".into()),
+            None,
+        ),
+        (
+            "DELETE FROM t USING TIMESTAMP :\"Ts\" WHERE k = 1",
+            Named(0, "Ts".into()),
+            None,
+        ),
+        (
+            "INSERT INTO t (k, m) VALUES (:k, {'a': :b}) USING TTL :c",
+            None,
+            Named(2, "c".into()),
+        ),
+        (
+            "UPDATE t USING TIMESTAMP -9223372036854775808 SET v = 1 WHERE k = 1",
+            Literal(i64::MIN),
+            None,
+        ),
+        (
+            "UPDATE t USING TIMESTAMP 9223372036854775808 SET v = 1 WHERE k = 1",
+            Various,
+            None,
+        ),
+        (
+            "UPDATE t USING TIMESTAMP (bigint)? SET v = 1 WHERE k = 1",
+            Various,
+            None,
+        ),
+        (
+            "BEGIN BATCH USING TIMESTAMP 5 UPDATE t USING TTL 1 SET v=1 WHERE k=1 APPLY BATCH",
+            Literal(5),
+            Various,
+        ),
+        (
+            "BEGIN BATCH UPDATE t USING TIMESTAMP 5 SET v=1 WHERE k=1 APPLY BATCH",
+            Various,
+            None,
+        ),
+    ];
+    for (text, timestamp, ttl) in texts {
+        let statement = classify(text);
+        assert_eq!(statement.class, Class::Write, "{text}");
+        assert_eq!(
+            (statement.timestamp, statement.ttl),
+            (timestamp, ttl),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn values_that_differ_per_server_are_found() {
+    let texts = [
+        (true, "INSERT INTO t (k, v) VALUES (1, now())"),
+        (
+            true,
+            "INSERT INTO t (k, v) VALUES (1, toTimestamp(now ( )))",
+        ),
+        (true, "INSERT INTO t (k, v) VALUES (1, system.UUID())"),
+        (true, "UPDATE t SET v = \"now\"() WHERE k = 1"),
+        (true, "UPDATE t SET v = 1 + current_timestamp() WHERE k = 1"),
+        (true, "DELETE FROM t WHERE k = currentDate()"),
+        (true, "UPDATE t SET v = shop.mine(1) WHERE k = 1"),
+        (
+            true,
+            "BEGIN BATCH UPDATE t SET v = currentTimeUUID() WHERE k = 1 APPLY BATCH",
+        ),
+        (false, "INSERT INTO uuid (now) VALUES ('now()')"),
+        (false, "INSERT INTO t (k) VALUES (toTimestamp(?))"),
+        (
+            false,
+            "UPDATE now SET uuid = ? WHERE (a, b) = (1, 2) AND k IN (1)",
+        ),
+        (false, "SELECT now() FROM t"),
+    ];
+    for (expected, text) in texts {
+        assert_eq!(classify(text).per_server, expected, "{text}");
+    }
+}
+
+#[test]
+fn only_one_partition_without_condition_is_single() {
+    let texts = [
+        (true, "INSERT INTO t (k) VALUES (1)"),
+        (true, "UPDATE t SET v = 1 WHERE k = 1"),
+        (true, "UPDATE t SET v = 'IN' WHERE k = :in AND c > 1"),
+        (true, "DELETE FROM t WHERE k = 1"),
+        (false, "DELETE FROM t WHERE k IN (1, 2)"),
+        (false, "UPDATE t SET v = 1 WHERE k=1 AND (a, b) IN ?"),
+        (false, "UPDATE t SET v = 1 WHERE k = 1 IF v = 1"),
+        (
+            false,
+            "BEGIN BATCH UPDATE t SET v = 1 WHERE k = 1 APPLY BATCH",
+        ),
+        (false, "TRUNCATE t"),
+        (false, "FROB"),
+    ];
+    for (expected, text) in texts {
+        assert_eq!(classify(text).single_partition, expected, "{text}");
+    }
+}
+
+fn table(keyspace: Option<&str>, name: &str) -> Table {
+    Table {
+        keyspace: keyspace.map(Into::into),
+        name: name.into(),
+    }
+}
+
+#[test]
+fn names_are_told_as_the_server_stores_them() {
+    let named = classify("INSERT INTO Shop.\"Big\"\"T\" (k) VALUES (?)");
+    assert_eq!(named.table, Some(table(Some("shop"), "Big\"T")));
+    assert!(!named.needs_keyspace && named.markers == 1 && named.tables.is_empty());
+    let batch = "BEGIN BATCH DELETE FROM a.t WHERE k=1 DELETE FROM U WHERE k=? DELETE FROM A.t \
+                 WHERE k=1 DELETE FROM u WHERE k=:x; DELETE FROM U WHERE k=1 APPLY BATCH";
+    let batch = classify(batch);
+    assert_eq!(*batch.tables, [table(Some("a"), "t"), table(None, "u")]);
+    assert_eq!(
+        (batch.table, batch.needs_keyspace),
+        (Some(table(Some("a"), "t")), true)
+    );
+    assert_eq!(batch.markers, 2);
+    assert_eq!(classify("USE \"Ks\"").class, Class::Use("Ks".into()));
+    assert_eq!(classify("use Ks;").class, Class::Use("ks".into()));
+}
+
+#[test]
+fn changes_say_what_they_change() {
+    use Object::{Function, Index, Keyspace, Permission, Role, Table as Of, Trigger, Type, View};
+    use Verb::{Alter, Create, Drop, Grant, Truncate};
+    let texts = [
+        (
+            "CREATE TABLE Ks.T (k int PRIMARY KEY)",
+            Create,
+            Of,
+            Some("ks"),
+            Some("t"),
+            false,
+        ),
+        (
+            "CREATE COLUMNFAMILY IF NOT EXISTS t (k int)",
+            Create,
+            Of,
+            None,
+            Some("t"),
+            true,
+        ),
+        (
+            "ALTER TABLE t ADD IF NOT EXISTS v int",
+            Alter,
+            Of,
+            None,
+            Some("t"),
+            true,
+        ),
+        (
+            "DROP TABLE IF EXISTS \"T\"",
+            Drop,
+            Of,
+            None,
+            Some("T"),
+            true,
+        ),
+        (
+            "TRUNCATE COLUMNFAMILY a.t",
+            Truncate,
+            Of,
+            Some("a"),
+            Some("t"),
+            false,
+        ),
+        (
+            "DROP SCHEMA \"Ks\"",
+            Drop,
+            Keyspace,
+            Some("Ks"),
+            None,
+            false,
+        ),
+        (
+            "CREATE INDEX IF NOT EXISTS ON a.t (v)",
+            Create,
+            Index,
+            Some("a"),
+            None,
+            true,
+        ),
+        (
+            "CREATE CUSTOM INDEX i ON t (v)",
+            Create,
+            Index,
+            None,
+            Some("i"),
+            false,
+        ),
+        ("DROP INDEX a.i", Drop, Index, Some("a"), Some("i"), false),
+        (
+            "CREATE MATERIALIZED VIEW a.v AS SELECT",
+            Create,
+            View,
+            Some("a"),
+            Some("v"),
+            false,
+        ),
+        (
+            "CREATE TYPE a.b (c int)",
+            Create,
+            Type,
+            Some("a"),
+            Some("b"),
+            false,
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION f(i int)",
+            Create,
+            Function,
+            None,
+            Some("f"),
+            false,
+        ),
+        (
+            "DROP TRIGGER IF EXISTS g ON a.t",
+            Drop,
+            Trigger,
+            Some("a"),
+            Some("g"),
+            true,
+        ),
+        (
+            "CREATE USER IF NOT EXISTS bob",
+            Create,
+            Role,
+            None,
+            Some("bob"),
+            true,
+        ),
+        (
+            "GRANT SELECT ON t TO bob",
+            Grant,
+            Permission,
+            None,
+            None,
+            false,
+        ),
+    ];
+    for (text, verb, object, keyspace, name, if_exists) in texts {
+        let (keyspace, name) = (keyspace.map(Into::into), name.map(Into::into));
+        let change = Change {
+            verb,
+            object,
+            keyspace,
+            name,
+            if_exists,
+        };
+        assert_eq!(classify(text).class, Class::Schema(change), "{text}");
+    }
+    assert_eq!(
+        classify("DROP TABLE a.t").table,
+        Some(table(Some("a"), "t"))
+    );
+    assert_eq!(
+        classify("CREATE INDEX i ON a.t (v)").table,
+        Some(table(Some("a"), "t"))
+    );
+    assert!(classify("DROP TABLE t").needs_keyspace);
+    assert!(!classify("DROP TABLE a.t").needs_keyspace);
+    assert!(!classify("CREATE KEYSPACE a WITH replication = {'class': 'x'}").needs_keyspace);
+}
+
+#[test]
+fn topology_selects_are_read_whole() {
+    let filter = |column: &str, test| Filter {
+        column: column.into(),
+        test,
+    };
+    let select = |table, columns, filters, limit| Select {
+        table,
+        columns,
+        filters,
+        limit,
+    };
+    let named =
+        |names: &[&str]| Columns::Named(names.iter().map(|name| ((*name).into(), None)).collect());
+    let texts = [
+        (
+            "SELECT * FROM system.local WHERE key='local'",
+            select(
+                Topology::Local,
+                Columns::All,
+                vec![filter("key", Test::Equals(Operand::Text("local".into())))],
+                None,
+            ),
+        ),
+        (
+            "select host_id, Tokens from system.peers where peer = :p limit ? allow filtering;",
+            select(
+                Topology::Peers,
+                named(&["host_id", "tokens"]),
+                vec![filter("peer", Test::Equals(Operand::Named(0, "p".into())))],
+                Some(Operand::Marker(1)),
+            ),
+        ),
+        (
+            "SELECT COUNT(1) AS n FROM system.peers_v2 WHERE peer IN ('::1', ?) AND native_port=-1",
+            select(
+                Topology::PeersV2,
+                Columns::Count {
+                    alias: Some("n".into()),
+                },
+                vec![
+                    filter(
+                        "peer",
+                        Test::In(vec![Operand::Text("::1".into()), Operand::Marker(0)]),
+                    ),
+                    filter("native_port", Test::Equals(Operand::Int(-1))),
+                ],
+                None,
+            ),
+        ),
+        (
+            "SELECT rack FROM system.peers WHERE peer IN ? AND bootstrapped = $$it's$$",
+            select(
+                Topology::Peers,
+                named(&["rack"]),
+                vec![
+                    filter("peer", Test::InBound(Operand::Marker(0))),
+                    filter("bootstrapped", Test::Equals(Operand::Text("it's".into()))),
+                ],
+                None,
+            ),
+        ),
+    ];
+    for (text, expected) in texts {
+        assert_eq!(classify(text).class, Class::Topology(expected), "{text}");
+    }
+}
+
+#[test]
+fn the_session_keyspace_decides_for_unqualified_names() {
+    let local = "SELECT * FROM local";
+    assert_eq!(label(&classify_in(local, Some("system")).class), "topology");
+    assert_eq!(label(&classify_in(local, Some("System")).class), READ);
+    assert_eq!(
+        label(&classify_in("SELECT * FROM tables", Some("system_schema")).class),
+        "system"
+    );
+    assert_eq!(
+        label(&classify_in("SELECT * FROM a.tables", Some("system_schema")).class),
+        READ
+    );
+    assert_eq!(
+        label(&classify_in("SELECT * FROM events", Some("system_traces")).class),
+        "traces"
+    );
+    assert!(classify_in(local, Some("system")).needs_keyspace);
+    for text in [
+        "SELECT writetime(rack) FROM local",
+        "SELECT * FROM local WHERE token(key) > 1",
+    ] {
+        assert_eq!(label(&classify_in(text, Some("system")).class), "system");
+    }
+}
+
+#[test]
+fn a_hostile_text_takes_linear_time_and_no_stack() {
+    let long = 200_000;
+    let texts = [
+        format!("SELECT * FROM t WHERE k = {}", "(".repeat(long)),
+        format!(
+            "UPDATE t SET v = {}1{} WHERE k = 1",
+            "[".repeat(long),
+            "]".repeat(long)
+        ),
+        format!("SELECT * FROM t WHERE k = '{}", "''".repeat(long)),
+        format!("SELECT * FROM t {}", "/*".repeat(long)),
+        format!("SELECT * FROM t {}", "/* ".repeat(long)),
+        format!("SELECT * FROM t {}", "$".repeat(long | 1)),
+        format!(
+            "SELECT * FROM t WHERE k = {}",
+            "12345678-1234-1234-1234-".repeat(long / 8)
+        ),
+        format!("INSERT INTO t ({}) VALUES (1)", "a, ".repeat(long)),
+        format!("UPDATE t SET {} WHERE k = 1", "a = a + ?, ".repeat(long)),
+        "BEGIN ".repeat(long),
+        ";".repeat(long),
+    ];
+    for text in texts {
+        let _class = classify(&text);
+    }
+    let child = |at: usize| format!("UPDATE t{at} SET a{at} = ? WHERE k = 1;");
+    let batch: String = (0..20_000).map(child).collect();
+    let batch = classify(&format!("BEGIN BATCH {batch} APPLY BATCH"));
+    assert_eq!((batch.tables.len(), batch.markers), (20_000, 20_000));
+}
+
+/// Joins the words of a text by other whitespace and comments, in other case.
+fn disguised(text: &str, between: &[usize], upper: &[bool]) -> String {
+    const BETWEEN: [&str; 8] = [
+        " ",
+        "\t\n",
+        "/**/",
+        "/* IF '\" */",
+        " -- SELECT\n",
+        " // ; \r",
+        "\r\n ",
+        " /*;*/ ",
+    ];
+    let mut quote = None;
+    let mut spaces = between.iter().cycle();
+    let mut cases = upper.iter().cycle();
+    let mut out = String::new();
+    for c in text.chars() {
+        match (quote, c) {
+            (None, '\'' | '"' | '$') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        match (quote, c) {
+            (None, ' ') => out.push_str(BETWEEN[spaces.next().copied().unwrap_or(0) % 8]),
+            (None, _) if cases.next() == Some(&true) => out.push(c.to_ascii_uppercase()),
+            (None, _) => out.push(c.to_ascii_lowercase()),
+            (Some(_), _) => out.push(c),
+        }
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn any_text_has_a_class(text in any::<String>()) {
+        let _statement = classify(&text);
+    }
+
+    #[test]
+    fn any_words_have_a_class(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "SELECT", "INSERT", "INTO", "UPDATE", "DELETE", "BEGIN", "BATCH", "APPLY", "FROM",
+            "WHERE", "SET", "VALUES", "IF", "EXISTS", "USING", "TTL", "IN", "AND", "JSON", "USE",
+            "CREATE", "TABLE", "LIMIT", "t", "\"q\"", "'s'", "$$", "?", ":", ":n", "(", ")", "[",
+            "]", "{", "}", ",", ".", ";", "=", "+", "-", "+=", "*", "1", "--", "/*", "*/", "\n",
+        ]), 0..40),
+        system in any::<bool>(),
+    ) {
+        let text = words.join(" ");
+        let statement = classify_in(&text, system.then_some("system"));
+        let reads = matches!(
+            statement.class,
+            Class::Read | Class::System | Class::Topology(_) | Class::Traces
+        );
+        prop_assert!(!reads || statement.repeatable(&Schema::default(), None) == Repeatable::Yes);
+        prop_assert!(statement.class != Class::Write || statement.table.is_some() || text.contains("APPLY"));
+    }
+
+    #[test]
+    fn a_disguise_changes_nothing(
+        at in 0..CLASSES.len(),
+        between in prop::collection::vec(0..8_usize, 1..9),
+        upper in prop::collection::vec(any::<bool>(), 1..9),
+    ) {
+        let (class, text) = CLASSES[at];
+        let disguised = disguised(text, &between, &upper);
+        let (plain, found) = (classify(text), classify(&disguised));
+        prop_assert_eq!(label(&found.class), class, "{}", disguised);
+        prop_assert_eq!(found, plain, "{}", disguised);
+    }
+}
