@@ -7,14 +7,15 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::cluster::ProtocolMax;
+use crate::telemetry::log;
 use crate::{control, dispatch, replay, session};
 
 use super::clusters::{Names, addresses, cluster};
-use super::fault::Fault;
+use super::fault::{Fault, did_you_mean};
 use super::host::Host;
 use super::read::Reader;
 use super::routing::policy;
-use super::{Clusters, Config, Log, LogFormat, LogLevel};
+use super::{Clusters, Config};
 
 const SHORTEST: Duration = Duration::from_millis(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
@@ -23,6 +24,7 @@ pub(super) const UP_TO_AN_HOUR: RangeInclusive<Duration> = SHORTEST..=HOUR;
 
 const WORKERS_MAX: u16 = 256;
 const WORKERS_DEFAULT: NonZeroUsize = NonZeroUsize::new(2).expect("not zero");
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const WORD_MAX: usize = 128;
 const FRAME_MIN: u64 = 1 << 10;
 const STORE_MIN: u64 = 1 << 20;
@@ -93,7 +95,7 @@ fn session(r: &mut Reader) -> session::Config {
 
 fn admin(r: &mut Reader) -> control::Config {
     let listen = r.listen("admin.listen", control::Config::LISTEN);
-    if !listen.ip().is_loopback() {
+    if !listen.ip().to_canonical().is_loopback() {
         let text = "an address other than loopback needs a token, which is not supported yet";
         r.fault("admin.listen", text);
     }
@@ -202,23 +204,29 @@ fn worker(r: &mut Reader) -> replay::Worker {
     worker
 }
 
-fn log(r: &mut Reader) -> Log {
+fn log(r: &mut Reader) -> log::Config {
     let formats = [
-        ("text", Some(LogFormat::Text)),
-        ("json", Some(LogFormat::Json)),
+        ("text", Some(log::Format::Text)),
+        ("json", Some(log::Format::Json)),
     ];
-    let levels = [
-        LogLevel::Error,
-        LogLevel::Warn,
-        LogLevel::Info,
-        LogLevel::Debug,
-        LogLevel::Trace,
-    ]
-    .map(|level| (level.label(), Some(level)));
-    Log {
-        format: r.choice("log.format", LogFormat::default(), &formats),
-        level: r.choice("log.level", LogLevel::default(), &levels),
+    let default = log::Config::default();
+    log::Config {
+        format: r.choice("log.format", default.format, &formats),
+        filter: r.text("log.level", level).unwrap_or(default.filter),
     }
+}
+
+/// A level, or levels by module. A filter takes any other single word for a module.
+fn level(text: &str) -> Result<String, String> {
+    let filter = text.contains('=') && log::check(text).is_ok();
+    if filter || LEVELS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let hint = did_you_mean(text, LEVELS);
+    Err(format!(
+        "expected {}, or levels by module{hint}",
+        LEVELS.join(", ")
+    ))
 }
 
 /// A name as servers and drivers know them: short, without control characters.

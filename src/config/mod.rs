@@ -18,9 +18,13 @@ mod routing;
 mod summary;
 mod value;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use crate::pair::Side;
+use crate::telemetry::log;
 use crate::{cluster, control, dispatch, policy, replay, session};
 
 pub use fault::{Fault, Faults, Place};
@@ -49,7 +53,7 @@ pub struct Config {
     /// The queue and its worker.
     pub replay: replay::Config,
     /// How the log is written.
-    pub log: Log,
+    pub log: log::Config,
 }
 
 /// The clusters: A always, B unless this is a plain pass-through.
@@ -79,55 +83,6 @@ impl Clusters {
     }
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Log {
-    /// The form of a line. Default `text`.
-    pub format: LogFormat,
-    /// The least severe line that is written. Default `info`; `debug` and `trace` cost throughput.
-    pub level: LogLevel,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    #[default]
-    Text,
-}
-
-/// The least severe log line that is written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LogLevel {
-    /// Faults that need an operator.
-    Error,
-    /// Also what the proxy got over by itself.
-    Warn,
-    /// Also changes of state.
-    #[default]
-    Info,
-    /// Also connections and decisions.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The level as filters write it.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 /// What the command line may say instead of a file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Flags {
@@ -148,6 +103,41 @@ const FLAGS: [(&str, &str); 4] = [
     ("listen", "--listen"),
     ("admin.listen", "--admin"),
 ];
+
+/// The configuration in this file.
+///
+/// # Errors
+/// All faults of the file at once, or why it cannot be read.
+pub fn load_file(path: &Path) -> Result<Config, Faults> {
+    let name = path.display().to_string();
+    match text(path) {
+        Ok(text) => load(&text, &name),
+        Err(error) => {
+            let fault = Fault::of_file(None, format!("cannot be read: {error}"));
+            Err(Faults::new(&name, vec![fault]))
+        }
+    }
+}
+
+/// The file as text, and not more of it than [`raw::parse`] would take.
+fn text(path: &Path) -> io::Result<String> {
+    let most = u64::try_from(raw::BYTES_MAX)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not UTF-8 text in line {line}"),
+        )
+    })
+}
 
 /// The configuration in this text; `file_name` is what its faults say.
 ///

@@ -9,9 +9,10 @@ use crate::policy::{
     Ack, Failover, Journal, OnQueueFailure, Preferred, ReadStrategy, WriteStrategy,
 };
 use crate::replay::Store;
+use crate::telemetry::log;
 
+use super::Config;
 use super::value::show_size;
-use super::{Config, LogFormat};
 
 impl Config {
     /// The effective values, defaults included, as a YAML file that loads to the same.
@@ -157,11 +158,11 @@ impl Config {
         page.section("log").line(
             "  format",
             match self.log.format {
-                LogFormat::Json => "json",
-                LogFormat::Text => "text",
+                log::Format::Json => "json",
+                log::Format::Text => "text",
             },
         );
-        page.line("  level", self.log.level.label());
+        page.text("  level", &self.log.filter);
     }
 
     fn name(&self, side: Side) -> &str {

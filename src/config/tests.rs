@@ -8,6 +8,7 @@ use super::*;
 use crate::policy::{Preferred, ReadStrategy, WriteStrategy};
 
 const FULL: &str = include_str!("../../config/helix-proxy.yaml");
+const COMPOSE: &str = include_str!("../../docker/helix-proxy.yaml");
 const MINIMAL: &str = include_str!("../../config/minimal.yaml");
 const CLUSTERS: &str = "clusters: { a: { contact_points: [a] }, b: { contact_points: [b] } }\n";
 
@@ -75,7 +76,9 @@ fn paths(node: &Node, path: &str, into: &mut BTreeSet<String>) {
 
 #[test]
 fn the_samples_load() {
-    assert!(load(FULL, "helix-proxy.yaml").is_ok() && load(MINIMAL, "minimal.yaml").is_ok());
+    for text in [FULL, MINIMAL, COMPOSE] {
+        good(text);
+    }
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn a_summary_loads_to_the_same() {
          concurrency: 1, timeout: 1m, retry_min: 1ms, retry_max: 2ms, attempts_max: 5, \
          divergence_grace: 0s }}\nlimits: {{ frame: 1MiB, clients: 1, in_flight: 1, \
          schema_timeout: 1h }}\nadvertise: {{ datacenter: dc, rack: \"1\", cluster_name: x, \
-         host_id: 6ba7b812-9dad-11d1-80b4-00c04fd430c8 }}\nlog: {{ format: json, level: trace }}\n"
+         host_id: 6ba7b812-9dad-11d1-80b4-00c04fd430c8 }}\nlog: {{ format: json, level: 'warn,helix_proxy::replay=debug' }}\n"
     );
     for text in [FULL, MINIMAL, &other] {
         let config = good(text);
@@ -380,4 +383,28 @@ fn options_mean_the_same_as_a_file() {
     for option in ["--cluster-a: ", "--cluster-b: ", "--listen: "] {
         assert!(told.lines().any(|line| line.starts_with(option)), "{told}");
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.yaml");
+    let told = |path: &Path| load_file(path).expect_err("a fault").to_string();
+    assert!(
+        told(&path).contains("x.yaml: cannot be read: No such file"),
+        "{}",
+        told(&path)
+    );
+    assert!(told(folder.path()).contains("cannot be read: Is a directory"));
+    std::fs::write(&path, b"a: 1\nb: \xff\n").expect("a file");
+    assert!(
+        told(&path).ends_with("cannot be read: not UTF-8 text in line 2"),
+        "{}",
+        told(&path)
+    );
+    std::fs::write(&path, MINIMAL).expect("a file");
+    assert_eq!(
+        load_file(&path).expect("a configuration"),
+        load(MINIMAL, "").expect("the same")
+    );
 }

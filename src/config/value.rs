@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::cluster::{ContactPoint, PORT};
+use crate::cluster::ContactPoint;
 
 const HOST_LENGTH_MAX: usize = 253;
 const UNITS: [(&str, u64); 5] = [
@@ -74,10 +74,10 @@ pub(super) fn contact_point(text: &str) -> Result<ContactPoint, &'static str> {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(text);
     if let Ok(ip) = bare.parse::<IpAddr>() {
-        return node(ip.to_string(), PORT);
+        return node(ip.to_string(), ContactPoint::PORT);
     }
     match text.rsplit_once(':') {
-        None => node(host(text)?, PORT),
+        None => node(host(text)?, ContactPoint::PORT),
         Some((name, port)) => node(
             host(name)?,
             port.parse()
