@@ -3,9 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The port of the native protocol.
-pub const PORT: u16 = 9042;
-
 /// One cluster, as configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -79,6 +76,11 @@ pub struct ContactPoint {
     pub host: String,
     /// The port. Default 9042.
     pub port: u16,
+}
+
+impl ContactPoint {
+    /// The port where none is given.
+    pub const PORT: u16 = 9042;
 }
 
 impl fmt::Display for ContactPoint {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use crate::cluster::ProtocolMax;
+use crate::cluster::ProtocolMax;
 
 /// Everything that dispatch is told at start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
