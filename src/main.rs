@@ -46,13 +46,28 @@ struct Run {
     #[arg(long, value_name = "HOST:PORT")]
     cluster_a: Option<String>,
     /// A node of cluster B; without it, A is served alone
-    #[arg(long, value_name = "HOST:PORT", requires = "cluster_a", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "cluster_a",
+        conflicts_with = "config"
+    )]
     cluster_b: Option<String>,
     /// Where clients connect [default: 127.0.0.1:9042]
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "cluster_a", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "cluster_a",
+        conflicts_with = "config"
+    )]
     listen: Option<String>,
     /// Where metrics, health and the commands are answered [default: 127.0.0.1:9180]
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "cluster_a", conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "cluster_a",
+        conflicts_with = "config"
+    )]
     admin: Option<String>,
 }
 

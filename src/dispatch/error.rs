@@ -48,6 +48,9 @@ pub enum Error {
     /// A schema change while a cluster is away (S24).
     #[error("{0}")]
     SchemaRefused(String),
+    /// A schema change that one cluster has, or may have, and the other has not.
+    #[error("{0}")]
+    SchemaUnknown(String),
     /// The statement cannot be answered here.
     #[error("{0}")]
     Invalid(String),

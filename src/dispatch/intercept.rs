@@ -49,3 +49,11 @@ pub fn prepared(
     let _ = (select, id, version, out);
     Ok(())
 }
+/// x
+pub fn schema_version(of: crate::pair::Pair<Option<Uuid>>) -> Uuid {
+    of.a.unwrap_or_default()
+}
+/// x
+pub fn lower_release<'a>(a: Option<&'a str>, b: Option<&'a str>) -> Option<&'a str> {
+    a.or(b)
+}

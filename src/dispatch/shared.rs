@@ -53,3 +53,11 @@ pub struct Shared {
     /// The operator's names of the clusters, for sentences.
     pub names: Pair<String>,
 }
+
+impl Shared {
+    /// The highest protocol version that clients are offered.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.config.protocol_max.number()
+    }
+}
