@@ -72,8 +72,9 @@ def start_proxy(clusters, tmp_path, request):
 
     yield start
     for proxy in started:
-        proxy.stop()
         request.node.add_report_section("teardown", f"log of {proxy.directory.name}", proxy.said()[-6000:])
+    for proxy in started:
+        proxy.stop()
 
 
 @pytest.fixture

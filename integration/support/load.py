@@ -173,8 +173,9 @@ def surely_not_applied(error, batch):
     if isinstance(error, (OverloadedErrorMessage, IsBootstrappingErrorMessage)):
         return True
     if isinstance(error, NoHostAvailable):
+        # No error at all inside: the connection went away while the request was on it.
         inner = list(error.errors.values()) if isinstance(error.errors, dict) else list(error.errors)
-        return all(surely_not_applied(e, batch) for e in inner)
+        return bool(inner) and all(surely_not_applied(e, batch) for e in inner)
     return False
 
 

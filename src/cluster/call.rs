@@ -103,19 +103,18 @@ impl Failure {
 pub struct Lesson {
     /// Its id.
     pub id: Rc<[u8]>,
-    /// The metadata of variables and result, as they came.
-    pub metadata: Rc<[u8]>,
-    /// How many bytes of `metadata` describe the result.
-    pub columns: usize,
+    /// The metadata of its variables, as it came.
+    pub variables: Rc<[u8]>,
 }
 
+#[derive(Debug)]
 enum Waiter {
     Answer(oneshot::Sender<Result<Reply, Failure>>),
     Lesson(oneshot::Sender<Result<Lesson, Failure>>),
 }
 
 /// The sink of awaited calls.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Calls {
     waiting: RefCell<HashMap<u64, Waiter>>,
     next: Cell<u64>,
@@ -162,8 +161,7 @@ impl Sink for Calls {
         let lesson = match taught {
             Taught::Known(prepared) => Ok(Lesson {
                 id: prepared.id.into(),
-                metadata: prepared.metadata.into(),
-                columns: prepared.columns.len(),
+                variables: prepared.variables.into(),
             }),
             Taught::Refused(frame) => {
                 let (code, message) = Reply::of(frame).error().unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::cluster::prepare::Taught;
 use crate::cluster::{Connection, Lost, Refused, Sink};
 use crate::pair::Side;
 use crate::policy::{Report, Verdict};
+use crate::replay::apply::fingerprint;
 use crate::wire::response::{error, result};
 use crate::wire::{Cursor, Frame, Opcode, code};
 
@@ -132,18 +133,10 @@ fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<
 
 /// What a node said to PREPARE, kept.
 pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Version) -> Node {
-    let fingerprint = |bytes: &[u8]| {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        hasher.finish()
-    };
-    let variables = prepared.metadata.len() - prepared.columns.len();
-    let variables = prepared.metadata.get(..variables).unwrap_or_default();
     Node {
         id: prepared.id.into(),
         columns: fingerprint(prepared.columns),
-        variables: fingerprint(variables),
+        variables: fingerprint(prepared.variables),
         key: result::key_places(Cursor::new(prepared.metadata), version).unwrap_or_default(),
     }
 }
@@ -202,9 +195,8 @@ impl<C: Client> Desk<C> {
                     | Action::Void => self.journal(key, request, action),
                 }
             }
-            match (reply, current) {
-                (None, Some((side, frame))) => request.legs[side].held = Held::copy(&frame),
-                (Some(_) | None, _) => {}
+            if let (None, Some((side, frame))) = (reply, current) {
+                request.legs[side].held = Held::copy(&frame);
             }
             if is_keeping(request) {
                 table.arm(key, Term::Keep, self.now.get() + self.wait(Term::Keep));

@@ -49,7 +49,6 @@ pub struct Desk<C: Client> {
     pub(super) struck: Pair<Cell<bool>>,
     pub(super) metrics: Rc<WorkerMetrics>,
     pub(super) tasks: RefCell<JoinSet<()>>,
-    pub(super) itself: Weak<Self>,
     buffers: Rc<Buffers>,
 }
 
@@ -100,7 +99,6 @@ impl<C: Client> Desk<C> {
                 struck: Pair::default(),
                 metrics,
                 tasks: RefCell::default(),
-                itself: Weak::clone(itself),
                 buffers,
             }
         })

@@ -285,9 +285,8 @@ impl<C: Client> Desk<C> {
         tasks.spawn_local(async move {
             match outcome.await {
                 Ok(Ok(it)) => {
-                    client.answer(to, it.flags, it.opcode, |out| {
-                        out.extend_from_slice(&it.body)
-                    });
+                    let body = |out: &mut Vec<u8>| out.extend_from_slice(&it.body);
+                    client.answer(to, it.flags, it.opcode, body);
                 }
                 Ok(Err(error)) => client.refuse(to, &error),
                 Err(_dropped) => client.refuse(to, &Error::Unreachable),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::flow::Action;
-use super::request::{Request, What};
+use super::known::Known;
+use super::registry::Entry;
+use super::request::{Batched, Request, What};
 use super::table::Key;
 use super::{Client, Desk};
 use crate::pair::{Side, Sides};
@@ -22,6 +24,8 @@ use crate::wire::request::{Batch, Execute, Query, Values, What as Child, batch};
 /// up, counted and logged.
 const UNSAVED_MAX: usize = 10_000;
 
+/// Bytes of a record besides the client's own, about.
+const RECORD_OVERHEAD: usize = 160;
 /// Marks receipts of [`Unsaved`] records; the keys of requests never have this bit.
 const UNSAVED_TICKET: u64 = 1 << 63;
 
@@ -180,11 +184,22 @@ impl<C: Client> Desk<C> {
 
     /// The record of a request, from the client's own bytes.
     fn record(&self, request: &Request<C>, reason: Reason) -> Vec<u8> {
+        let mut out = Vec::with_capacity(request.body.len() + RECORD_OVERHEAD);
+        let draft = self.draft(request, reason);
+        match &request.what {
+            What::Execute(entry) => record_execute(draft, request, entry, &mut out),
+            What::Query(known) => record_query(draft, request, known, &mut out),
+            What::Batch(batched) => record_batch(draft, request, batched, &mut out),
+            What::Prepare(_) => {}
+        }
+        debug_assert!(!out.is_empty(), "a write that was sent can be recorded");
+        out
+    }
+
+    fn draft(&self, request: &Request<C>, reason: Reason) -> Draft<'_> {
         let now = self.wall();
-        let id = Uuid::now_v7().into_bytes();
-        let cursor = Cursor::new(request.content());
-        let mut draft = Draft {
-            id,
+        Draft {
+            id: Uuid::now_v7().into_bytes(),
             origin: &self.shared.instance,
             keyspace: None,
             statements: &[],
@@ -202,80 +217,78 @@ impl<C: Client> Desk<C> {
             table: None,
             table_id: None,
             bind_types: 0,
-        };
-        let mut out = Vec::with_capacity(request.body.len() + 160);
-        match &request.what {
-            What::Execute(entry) => {
-                let Ok(execute) = Execute::parse(cursor) else {
-                    return out;
-                };
-                let values = execute.parameters.values.unwrap_or_default();
-                let node = Side::ALL.into_iter().find_map(|side| entry.node(side));
-                draft.keyspace = entry.template.keyspace.as_deref();
-                draft.repeat = entry.known.repeat;
-                draft.bind_types = node.as_ref().map_or(0, |node| node.variables);
-                draft.table = table(&entry.known.statement, draft.keyspace);
-                let key = node.as_ref().map_or(&[][..], |node| &node.key);
-                draft.partition = partition(&entry.known.statement, key, values, &id, draft.repeat);
-                let statements = [child(&entry.template.text, values)];
-                Draft {
-                    statements: &statements,
-                    ..draft
-                }
-                .encode(&mut out);
-            }
-            What::Query(known) => {
-                let Ok(query) = Query::parse(cursor) else {
-                    return out;
-                };
-                let values = query.parameters.values.unwrap_or_default();
-                draft.keyspace = request.keyspace();
-                draft.repeat = known.repeat;
-                draft.table = table(&known.statement, draft.keyspace);
-                draft.partition = partition(&known.statement, &[], values, &id, draft.repeat);
-                let statements = [child(query.text, values)];
-                Draft {
-                    statements: &statements,
-                    ..draft
-                }
-                .encode(&mut out);
-            }
-            What::Batch(batched) => {
-                let Ok(batch) = Batch::parse(cursor) else {
-                    return out;
-                };
-                let texts = batched.entries.iter().zip(&batched.texts);
-                let children: Vec<_> = batch
-                    .children()
-                    .zip(texts)
-                    .filter_map(|(it, (entry, _))| match (it.what, entry) {
-                        (Child::Text(text), _) => Some(child(text, it.values)),
-                        (Child::Id(_), Some(entry)) => Some(child(&entry.template.text, it.values)),
-                        (Child::Id(_), None) => None,
-                    })
-                    .collect();
-                draft.keyspace = batch_keyspace(request, batched);
-                draft.serial = batch.serial.map(|serial| serial.0);
-                draft.repeat = batched.repeat;
-                draft.batch = match batch.kind {
-                    batch::Kind::Logged => record::Batch::Logged,
-                    batch::Kind::Unlogged => record::Batch::Unlogged,
-                    batch::Kind::Counter => record::Batch::Counter,
-                };
-                draft.partition = u64::from_be_bytes(id.last_chunk().copied().unwrap_or_default());
-                draft.statements = &children;
-                draft.encode(&mut out);
-            }
-            What::Prepare(_) => {}
         }
-        out
     }
+}
+
+fn record_execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out: &mut Vec<u8>) {
+    let Ok(execute) = Execute::parse(Cursor::new(request.content())) else { return };
+    let values = execute.parameters.values.unwrap_or_default();
+    let node = Side::ALL.into_iter().find_map(|side| entry.node(side));
+    let key = node.as_ref().map_or(&[][..], |node| &node.key);
+    let (known, keyspace) = (&entry.known, entry.template.keyspace.as_deref());
+    let statements = [child(&entry.template.text, values)];
+    Draft {
+        keyspace,
+        statements: &statements,
+        serial: execute.parameters.serial.map(|serial| serial.0),
+        partition: partition(&known.statement, key, values, &draft.id, known.repeat),
+        repeat: known.repeat,
+        table: table(&known.statement, keyspace),
+        bind_types: node.as_ref().map_or(0, |node| node.variables),
+        ..draft
+    }
+    .encode(out);
+}
+
+fn record_query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &mut Vec<u8>) {
+    let Ok(query) = Query::parse(Cursor::new(request.content())) else { return };
+    let values = query.parameters.values.unwrap_or_default();
+    let statements = [child(query.text, values)];
+    Draft {
+        keyspace: request.keyspace(),
+        statements: &statements,
+        serial: query.parameters.serial.map(|serial| serial.0),
+        partition: partition(&known.statement, &[], values, &draft.id, known.repeat),
+        repeat: known.repeat,
+        table: table(&known.statement, request.keyspace()),
+        ..draft
+    }
+    .encode(out);
+}
+
+fn record_batch<C>(draft: Draft<'_>, request: &Request<C>, batched: &Batched, out: &mut Vec<u8>) {
+    let Ok(batch) = Batch::parse(Cursor::new(request.content())) else { return };
+    let statements: Vec<_> = batch
+        .children()
+        .zip(&batched.entries)
+        .filter_map(|(it, entry)| match (it.what, entry) {
+            (Child::Text(text), _) => Some(child(text, it.values)),
+            (Child::Id(_), Some(entry)) => Some(child(&entry.template.text, it.values)),
+            (Child::Id(_), None) => None,
+        })
+        .collect();
+    let kind = match batch.kind {
+        batch::Kind::Logged => record::Batch::Logged,
+        batch::Kind::Unlogged => record::Batch::Unlogged,
+        batch::Kind::Counter => record::Batch::Counter,
+    };
+    Draft {
+        keyspace: batch_keyspace(request, batched),
+        statements: &statements,
+        serial: batch.serial.map(|serial| serial.0),
+        partition: u64::from_be_bytes(draft.id.last_chunk().copied().unwrap_or_default()),
+        repeat: batched.repeat,
+        batch: kind,
+        ..draft
+    }
+    .encode(out);
 }
 
 /// One keyspace serves all children of a record: the client's, or that of a prepared child.
 fn batch_keyspace<'a, C>(
     request: &'a Request<C>,
-    batched: &'a super::request::Batched,
+    batched: &'a Batched,
 ) -> Option<&'a str> {
     let of_child = || {
         batched

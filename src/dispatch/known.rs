@@ -75,10 +75,13 @@ fn hash(keyspace: Option<&str>, text: &str) -> u64 {
     hasher.finish()
 }
 
+/// What a text means, and the keyspace that was in use.
+type InKeyspace = (Option<Box<str>>, Rc<Known>);
+
 /// One thread's memory of texts.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
-    known: RefCell<HashMap<u64, (Option<Box<str>>, Rc<Known>)>>,
+    known: RefCell<HashMap<u64, InKeyspace>>,
 }
 
 impl Texts {

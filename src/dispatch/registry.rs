@@ -23,32 +23,32 @@ const STATEMENTS_MAX: usize = 120_000;
 
 /// What one cluster said to PREPARE.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Node {
+pub(super) struct Node {
     /// The cluster's id.
-    pub id: Box<[u8]>,
+    pub(super) id: Box<[u8]>,
     /// A fingerprint of the result's columns.
-    pub columns: u64,
+    pub(super) columns: u64,
     /// A fingerprint of the bound variables' types; 0 without variables.
-    pub variables: u64,
+    pub(super) variables: u64,
     /// Which variables make up the partition key, in its order; empty where that is not known.
-    pub key: Box<[u16]>,
+    pub(super) key: Box<[u16]>,
 }
 
 /// One prepared statement of the process.
 #[derive(Debug)]
-pub struct Template {
+pub(super) struct Template {
     /// Our id.
-    pub id: Id,
+    pub(super) id: Id,
     /// The keyspace it was prepared in, where the text needs one.
-    pub keyspace: Option<Box<str>>,
+    pub(super) keyspace: Option<Box<str>>,
     /// Its text.
-    pub text: Arc<str>,
+    pub(super) text: Arc<str>,
     /// What it means.
-    pub statement: Statement,
+    pub(super) statement: Statement,
     /// The columns that clients were shown, a fingerprint.
-    pub shown: u64,
+    pub(super) shown: u64,
     /// What each cluster calls it.
-    pub nodes: Pair<ArcSwapOption<Node>>,
+    pub(super) nodes: Pair<ArcSwapOption<Node>>,
 }
 
 /// All prepared statements of the process.
@@ -80,12 +80,12 @@ impl Registry {
 
     /// The statement of this id.
     #[must_use]
-    pub fn get(&self, id: &Id) -> Option<Arc<Template>> {
+    pub(super) fn get(&self, id: &Id) -> Option<Arc<Template>> {
         self.known.get(id)
     }
 
     /// Remembers a statement, in place of an older one of the same id.
-    pub fn put(&self, template: Arc<Template>) {
+    pub(super) fn put(&self, template: Arc<Template>) {
         self.known.insert(template.id, template);
     }
 }

@@ -8,7 +8,6 @@ use super::known::Known;
 use super::paging;
 use super::registry::Entry;
 use crate::cluster::Connection;
-use crate::cluster::prepare::Id;
 use crate::pair::{Pair, Side, Sides};
 use crate::replay::Seq;
 use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
@@ -203,20 +202,6 @@ impl<C> Request<C> {
                 .iter()
                 .flatten()
                 .find(|entry| entry.is_called(side, id))
-                .cloned(),
-            What::Execute(entry) => Some(Rc::clone(entry)),
-            What::Prepare(_) | What::Query(_) => None,
-        }
-    }
-
-    /// The prepared statement of our own id.
-    pub(super) fn entry(&self, id: &Id) -> Option<Rc<Entry>> {
-        match &self.what {
-            What::Batch(batch) => batch
-                .entries
-                .iter()
-                .flatten()
-                .find(|entry| entry.template.id == *id)
                 .cloned(),
             What::Execute(entry) => Some(Rc::clone(entry)),
             What::Prepare(_) | What::Query(_) => None,

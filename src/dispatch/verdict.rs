@@ -6,17 +6,17 @@ use crate::wire::{Frame, Opcode, code};
 
 /// An answer, judged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Judged {
+pub(super) struct Judged {
     /// What it means for the request.
-    pub verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// What it means for the side's health, `None` where it means nothing.
-    pub report: Option<Report>,
+    pub(super) report: Option<Report>,
 }
 
 /// Judges an answer that is not UNPREPARED. `single_partition`: the servers apply the statement
 /// wholly or not at all on one partition (S14). `statement` is its hash.
 #[inline]
-pub fn judge(frame: &Frame<'_>, single_partition: bool, statement: u64) -> Judged {
+pub(super) fn judge(frame: &Frame<'_>, single_partition: bool, statement: u64) -> Judged {
     if frame.header.opcode == Opcode::Result {
         return Judged {
             verdict: Verdict::Ok,

@@ -150,6 +150,25 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// A batch of our own; the caller writes its children.
+    #[must_use]
+    pub const fn of(
+        kind: Kind,
+        count: u16,
+        consistency: Consistency,
+        serial: Option<Consistency>,
+        timestamp: Option<i64>,
+    ) -> Self {
+        Self {
+            kind,
+            count,
+            children: Cursor::new(&[]),
+            consistency,
+            serial,
+            timestamp,
+        }
+    }
+
     /// The children in order.
     pub fn children(&self) -> impl Iterator<Item = Child<'a>> + use<'a> {
         let mut cursor = self.children;

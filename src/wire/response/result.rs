@@ -59,6 +59,9 @@ pub struct Prepared<'a> {
     pub id: &'a [u8],
     /// Metadata of the variables and of the result, as they came.
     pub metadata: &'a [u8],
+    /// The part of `metadata` that describes the variables: their names and types, the same in all
+    /// versions.
+    pub variables: &'a [u8],
     /// The part of `metadata` that describes the result's columns.
     pub columns: &'a [u8],
 }
@@ -78,10 +81,11 @@ impl<'a> Prepared<'a> {
         }
         let id = cursor.short_bytes()?;
         let metadata = cursor.rest();
-        skip_variables(&mut cursor, version)?;
+        let variables = variables(&mut cursor, version)?;
         Ok(Self {
             id,
             metadata,
+            variables,
             columns: cursor.rest(),
         })
     }
@@ -110,7 +114,7 @@ pub fn key_places(mut metadata: Cursor<'_>, version: Version) -> Result<Box<[u16
         .collect()
 }
 
-fn skip_variables(cursor: &mut Cursor<'_>, version: Version) -> Result<(), Malformed> {
+fn variables<'a>(cursor: &mut Cursor<'a>, version: Version) -> Result<&'a [u8], Malformed> {
     let flags = cursor.i32()?;
     let columns = cursor.i32()?;
     if Version::V4 <= version {
@@ -118,6 +122,7 @@ fn skip_variables(cursor: &mut Cursor<'_>, version: Version) -> Result<(), Malfo
             cursor.u16()?;
         }
     }
+    let start = *cursor;
     let global = flags & ROWS_GLOBAL_TABLE != 0;
     if global {
         cursor.short_bytes()?;
@@ -131,7 +136,7 @@ fn skip_variables(cursor: &mut Cursor<'_>, version: Version) -> Result<(), Malfo
         cursor.short_bytes()?;
         skip_type(cursor, TYPE_DEPTH_MAX)?;
     }
-    Ok(())
+    Ok(cursor.since(&start))
 }
 
 /// How deep a type may nest before it is called malformed; the server's own limit is far below.

@@ -1,1 +1,0 @@
-//! Builds everything, owns the threads and root tasks, shuts down in order.

@@ -1,0 +1,128 @@
+//! The control thread's tasks: health, facts, schema changes, replay, admin.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::observer::Observer;
+use super::store::Store;
+use super::{Ends, cluster_config};
+use crate::cluster::call::Line;
+use crate::config::Config;
+use crate::control::{Access, Admin, serve as serve_admin};
+use crate::dispatch::Shared;
+use crate::dispatch::news::Reporter;
+use crate::dispatch::pulse::Pulse;
+use crate::dispatch::schema::Changer;
+use crate::pair::{Pair, Side, Sides};
+use crate::session::Acceptor;
+use crate::socket::Buffers;
+use crate::telemetry::Metrics;
+
+/// For replay to give its leases back.
+const REPLAY_STOPS_WITHIN: Duration = Duration::from_secs(35);
+
+/// Everything that runs on the control thread.
+pub(super) struct Control {
+    tasks: JoinSet<()>,
+    replay: JoinSet<()>,
+    sides: Sides,
+    connected: watch::Receiver<Pair<bool>>,
+    stop: watch::Sender<bool>,
+    /// Dropped last: the workers' reports and jobs go nowhere without it.
+    stop_replay: watch::Sender<bool>,
+}
+
+pub(super) fn start(
+    config: &Config,
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+    store: &Store,
+    admin: (TcpListener, Access),
+    ends: Ends,
+) -> Control {
+    let buffers = Rc::new(Buffers::default());
+    let lines = Pair::from_fn(|side| {
+        Some(Line::new(side, cluster_config(config, side)?, Rc::clone(&buffers)))
+    });
+    let mut tasks = JoinSet::new();
+    for (_, line) in lines.iter() {
+        if let Some(cluster) = line.as_ref().map(|line| Rc::clone(line.cluster())) {
+            tasks.spawn_local(async move { cluster.keep_alive().await });
+        }
+    }
+    let observer = Observer::new(config, shared, metrics, &ends.connected, &ends.states);
+    let stop_replay = watch::Sender::new(false);
+    let replay = store.start_replay(config, &lines, metrics, &ends, &stop_replay);
+    tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
+
+    let Ends { health, reports, jobs, view, renewed, events, states, connected, stop } = ends;
+    let (trips, sides) = (Arc::clone(metrics), shared.policy.sides());
+    let pulse = Pulse::new(health, lines.clone(), reports, view, states);
+    tasks.spawn_local(pulse.run(move |side| trips.breaker_tripped(side)));
+    let seen = connected.subscribe();
+    let reporter = Reporter::new(Arc::clone(shared), lines.clone(), connected, renewed, events);
+    for side in Side::ALL {
+        tasks.spawn_local(Rc::clone(&reporter).follow(side));
+    }
+    observer.watch(&reporter);
+    let changer = Changer::new(Arc::clone(shared), lines, reporter, seen.clone());
+    tasks.spawn_local(changer.run(jobs));
+    let (listener, access) = admin;
+    let admin = Admin {
+        access,
+        metrics: Arc::clone(metrics),
+        queue: shared.queue.clone(),
+        status: observer,
+    };
+    // Answers until the very end, so that an operator can watch the shutdown.
+    let serving = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
+    tasks.spawn_local(logged("admin", serving));
+    Control { tasks, replay, sides, connected: seen, stop, stop_replay }
+}
+
+impl Control {
+    /// Waits until every cluster was reached, or for so long.
+    pub(super) async fn first_look(&mut self, within: Duration) {
+        let sides = self.sides;
+        let all = self.connected.wait_for(|connected| sides.iter().all(|side| connected[side]));
+        if timeout(within, all).await.is_err() {
+            tracing::warn!("not all clusters could be reached; serving all the same");
+        }
+    }
+
+    pub(super) fn let_clients_in(&mut self, acceptor: Acceptor) {
+        self.tasks.spawn_local(logged("acceptor", acceptor.run(self.stop.subscribe())));
+    }
+
+    pub(super) fn stop_clients(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(super) async fn stop_replay(&mut self) {
+        self.stop_replay.send_replace(true);
+        let all = async { while self.replay.join_next().await.is_some() {} };
+        if timeout(REPLAY_STOPS_WITHIN, all).await.is_err() {
+            tracing::warn!("replay did not stop in time; its leases are void with the process");
+        }
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn logged<E: std::fmt::Display>(
+    what: &'static str,
+    task: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = task.await {
+        tracing::error!(what, %error, "ended");
+    }
+}

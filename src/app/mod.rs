@@ -1,0 +1,167 @@
+//! Builds everything, owns the threads and root tasks, shuts down in order.
+//!
+//! ```text
+//! control thread: acceptor · pulse · reporters · schema changes · replay workers · admin · clock
+//! worker threads: one Desk and its clients each, nothing shared but what `Shared` holds
+//! ```
+
+mod control;
+mod observer;
+mod store;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::cluster;
+use crate::config::Config;
+use crate::control::Access;
+use crate::dispatch::clock::Clock;
+use crate::dispatch::news::unseen;
+use crate::dispatch::schema::Job;
+use crate::dispatch::{Registry, Shared};
+use crate::pair::{Pair, Side, Sides};
+use crate::policy::{Health, Policy, Report, State, View};
+use crate::session::Acceptor;
+use crate::telemetry::Metrics;
+
+use store::Store;
+
+/// Reports of health that may wait; workers drop what does not fit.
+const REPORTS_MAX: usize = 1_024;
+/// Schema changes that may wait; further ones are refused.
+const JOBS_MAX: usize = 64;
+/// Events that a slow thread may lag behind before it loses some.
+const EVENTS_MAX: usize = 256;
+/// For requests in flight when told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// For both clusters to be looked at before the first client is let in.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The admin address is not allowed as configured.
+    #[error("{0}")]
+    Admin(#[from] crate::control::Error),
+    /// An address or a thread cannot be had.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The metrics cannot be registered.
+    #[error("{0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The replay queue cannot be opened.
+    #[error("{0}")]
+    Queue(#[from] crate::replay::queue::OpenError),
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Why it could not start.
+pub fn run(config: &Config) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(config))
+}
+
+async fn serve(config: &Config) -> Result<(), Error> {
+    let mut acceptor = Acceptor::bind(&config.session)?;
+    let admin = (bind_admin(config).await?, Access::new(config.admin.listen, Vec::new(), None)?);
+    let store = Store::open(config)?;
+    let names = Pair::from_fn(|side| config.clusters.get(side).map(|it| it.name.to_string()));
+    let metrics = Arc::new(Metrics::new(names)?);
+    let (shared, ends) = share(config, &store);
+
+    let threads = worker::start(config, &shared, &metrics, &mut acceptor, &ends)?;
+    let mut control = control::start(config, &shared, &metrics, &store, admin, ends);
+    control.first_look(FIRST_LOOK).await;
+    control.let_clients_in(acceptor);
+    tracing::info!(listen = %config.session.listen, admin = %config.admin.listen, "serving");
+
+    asked_to_stop().await?;
+    tracing::info!("stopping: requests in flight are finished first");
+    control.stop_clients();
+    worker::join(threads).await;
+    control.stop_replay().await;
+    store.close().await;
+    control.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind_admin(config: &Config) -> io::Result<TcpListener> {
+    let address = config.admin.listen;
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address} (admin): {error}"))
+    })
+}
+
+async fn asked_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// The ends of all channels that the control thread holds.
+struct Ends {
+    health: Health,
+    reports: mpsc::Receiver<(Side, Report)>,
+    jobs: mpsc::Receiver<Job>,
+    view: watch::Sender<View>,
+    renewed: watch::Sender<u64>,
+    /// EVENT bodies of schema changes, for all sessions of all threads.
+    events: broadcast::Sender<Arc<[u8]>>,
+    states: watch::Sender<Pair<State>>,
+    connected: watch::Sender<Pair<bool>>,
+    stop: watch::Sender<bool>,
+}
+
+fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
+    let sides: Sides = config.clusters.iter().map(|(side, _)| side).collect();
+    let health = Health::new(&config.policy, sides, dice(&config.instance));
+    let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
+    let (jobs_in, jobs) = mpsc::channel(JOBS_MAX);
+    let (view, view_out) = watch::channel(health.view());
+    let (renewed, renewed_out) = watch::channel(0);
+    let name = |side| config.clusters.get(side).map_or_else(String::new, |it| it.name.to_string());
+    let protocol = config.dispatch.protocol_max.number();
+    let shared = Shared {
+        config: config.dispatch.clone(),
+        instance: config.instance.clone(),
+        policy: Policy::new(config.policy.clone(), sides),
+        clock: Clock::new(store.clock_floor()),
+        registry: Registry::default(),
+        queue: store.queue().filter(|_| sides == Sides::BOTH),
+        news: arc_swap::ArcSwap::from_pointee(unseen(&config.dispatch.advertise, protocol)),
+        view: view_out,
+        renewed: renewed_out,
+        reports: reports_in,
+        jobs: jobs_in,
+        names: Pair::from_fn(name),
+    };
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (states, connected) = (watch::Sender::default(), watch::Sender::default());
+    let stop = watch::Sender::new(false);
+    let ends = Ends { health, reports, jobs, view, renewed, events, states, connected, stop };
+    (Arc::new(shared), ends)
+}
+
+/// Spreads the preference of a fleet over both clusters, the same after every restart.
+fn dice(instance: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    instance.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn cluster_config(config: &Config, side: Side) -> Option<Arc<cluster::Config>> {
+    config.clusters.get(side).cloned().map(Arc::new)
+}

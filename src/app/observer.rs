@@ -1,0 +1,136 @@
+//! How the proxy does, for `/status`, `/health/ready` and the gauges.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::control::status::{Clients, Cluster, Reads, Replay, State, Status, StatusSource};
+use crate::dispatch::Shared;
+use crate::dispatch::news::Reporter;
+use crate::pair::{Pair, Side};
+use crate::policy;
+use crate::replay::Store;
+use crate::telemetry::{BreakerState, Metrics, Sample};
+
+/// Looks at what the other tasks publish.
+#[derive(Debug)]
+pub(super) struct Observer {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    connected: watch::Receiver<Pair<bool>>,
+    states: watch::Receiver<Pair<policy::State>>,
+    releases: Arc<RwLock<Pair<Option<String>>>>,
+    kind: &'static str,
+    since: Instant,
+}
+
+impl Observer {
+    pub(super) fn new(
+        config: &Config,
+        shared: &Arc<Shared>,
+        metrics: &Arc<Metrics>,
+        connected: &watch::Sender<Pair<bool>>,
+        states: &watch::Sender<Pair<policy::State>>,
+    ) -> Arc<Self> {
+        let kind = match config.replay.store {
+            Store::Disk { .. } => "disk",
+            Store::Memory { .. } => "memory",
+        };
+        let observer = Self {
+            shared: Arc::clone(shared),
+            metrics: Arc::clone(metrics),
+            connected: connected.subscribe(),
+            states: states.subscribe(),
+            releases: Arc::default(),
+            kind,
+            since: Instant::now(),
+        };
+        let (states, of) = (states.subscribe(), Arc::clone(shared));
+        metrics.sample_with(move || sample(&of, *states.borrow()));
+        Arc::new(observer)
+    }
+
+    /// Takes over what the reporter learns of releases.
+    pub(super) fn watch(&self, reporter: &Rc<Reporter>) {
+        let releases = Arc::clone(&self.releases);
+        reporter.tell_releases(move |seen| {
+            *releases.write().unwrap_or_else(PoisonError::into_inner) = seen;
+        });
+    }
+
+    fn cluster(&self, side: Side) -> Cluster {
+        let releases = self.releases.read().unwrap_or_else(PoisonError::into_inner);
+        Cluster {
+            side: side.label().to_owned(),
+            state: match self.states.borrow()[side] {
+                policy::State::Closed => State::Closed,
+                policy::State::HalfOpen => State::HalfOpen,
+                policy::State::Open => State::Open,
+            },
+            behind: self.shared.queue.as_ref().is_some_and(|queue| queue.is_behind(side)),
+            connected: self.connected.borrow()[side],
+            release_version: releases[side].clone(),
+        }
+    }
+}
+
+impl StatusSource for Observer {
+    fn status(&self) -> Status {
+        let sides = self.shared.policy.sides();
+        let name = |side: Side| self.shared.names[side].clone();
+        let clusters: BTreeMap<_, _> =
+            sides.iter().map(|side| (name(side), self.cluster(side))).collect();
+        let replay = |queue: &Arc<dyn crate::replay::Queue>| {
+            Replay::of(self.kind, &**queue, now_micros())
+        };
+        Status {
+            ready: self.ready().is_ok(),
+            instance: self.shared.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.since.elapsed().as_secs(),
+            clusters,
+            reads: Reads { preferred: self.shared.view.borrow().preferred.label().to_owned() },
+            replay: self.shared.queue.as_ref().map_or_else(Replay::none, replay),
+            clients: Clients { connections: self.metrics.client_connections() },
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let connected = *self.connected.borrow();
+        match self.shared.policy.sides().iter().any(|side| connected[side]) {
+            true => Ok(()),
+            false => Err("no cluster can be reached".to_owned()),
+        }
+    }
+}
+
+fn sample(shared: &Shared, states: Pair<policy::State>) -> Sample {
+    let depth = shared.queue.as_ref().map(|queue| queue.depth()).unwrap_or_default();
+    let now = now_micros();
+    let age = |kept: i64| {
+        Duration::from_micros(u64::try_from(now.saturating_sub(kept)).unwrap_or_default())
+    };
+    Sample {
+        owed: depth.owed,
+        oldest_age: depth.oldest.map(|_, kept| kept.map(age)),
+        dead_letters: depth.dead,
+        queue_bytes: depth.bytes,
+        breaker: states.map(|_, state| match state {
+            policy::State::Closed => BreakerState::Closed,
+            policy::State::HalfOpen => BreakerState::HalfOpen,
+            policy::State::Open => BreakerState::Open,
+        }),
+        draining: Pair::default(),
+        prepared_statements: u64::try_from(shared.registry.len()).unwrap_or(u64::MAX),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell owns the clock")]
+pub(super) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,93 @@
+//! The data plane's threads: each its own runtime, desk and clients.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::{Ends, GRACE, cluster_config};
+use crate::config::Config;
+use crate::dispatch::{Desk, Shared};
+use crate::pair::Pair;
+use crate::session::{Acceptor, Arrivals, EventKind, Outlet, Sessions, serve};
+use crate::telemetry::{Metrics, WorkerMetrics};
+use crate::wire::Version;
+
+/// What one thread takes with it.
+struct Luggage {
+    config: Config,
+    shared: Arc<Shared>,
+    metrics: WorkerMetrics,
+    arrivals: Arrivals,
+    events: broadcast::Receiver<Arc<[u8]>>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Starts all worker threads; clients reach them once the acceptor runs.
+pub(super) fn start(
+    config: &Config,
+    shared: &Arc<Shared>,
+    metrics: &Metrics,
+    acceptor: &mut Acceptor,
+    ends: &Ends,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    (0..config.workers.get())
+        .map(|number| {
+            let luggage = Luggage {
+                config: config.clone(),
+                shared: Arc::clone(shared),
+                metrics: metrics.worker(),
+                arrivals: acceptor.arrivals(),
+                events: ends.events.subscribe(),
+                stop: ends.stop.subscribe(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let work = move || LocalSet::new().block_on(&runtime, work(luggage));
+            thread::Builder::new().name(format!("worker-{number}")).spawn(work)
+        })
+        .collect()
+}
+
+async fn work(luggage: Luggage) {
+    let Luggage { config, shared, metrics, arrivals, events, stop } = luggage;
+    let version = match config.dispatch.protocol_max {
+        crate::cluster::ProtocolMax::V3 => Version::V3,
+        crate::cluster::ProtocolMax::V4 => Version::V4,
+    };
+    let configs = Pair::from_fn(|side| cluster_config(&config, side));
+    let desk: Rc<Desk<Outlet>> = Desk::new(shared, &configs, Rc::new(metrics));
+    let sessions = Sessions::new(config.session, version);
+    let mut loops: JoinSet<()> = desk.start();
+    loops.spawn_local(pass_events(Rc::clone(&sessions), events));
+    serve(arrivals, Rc::clone(&desk), sessions, stop, GRACE).await;
+    desk.drain(GRACE).await;
+    loops.shutdown().await;
+}
+
+/// Schema events reach every session that registered; a thread that lags far behind loses some.
+async fn pass_events(sessions: Rc<Sessions>, mut events: broadcast::Receiver<Arc<[u8]>>) {
+    loop {
+        match events.recv().await {
+            Ok(body) => sessions.event(EventKind::Schema, &body),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "schema events were lost");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Waits for all threads without blocking the control thread, which they may still need.
+pub(super) async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.into_iter().filter_map(|thread| thread.join().err()).count()
+    });
+    match joined.await {
+        Ok(0) => {}
+        Ok(panicked) => tracing::error!(panicked, "worker threads ended by our own mistake"),
+        Err(error) => tracing::error!(%error, "worker threads were not waited for"),
+    }
+}

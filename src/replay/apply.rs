@@ -1,0 +1,229 @@
+//! A record applied to its cluster: the same bytes, the same timestamp, through the same code as
+//! live writes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::record::{self, Record, Statement};
+use super::worker::{Applied, Apply};
+use crate::cluster::call::{Failure, Lesson, Line, Reply};
+use crate::pair::Side;
+use crate::statement::{StatementId, prepared};
+use crate::wire::request::{Batch, Child, Execute, Parameters, Query, Values, What, batch};
+use crate::wire::{Consistency, Opcode, code};
+
+/// Statements whose ids one line remembers; at the limit it starts over.
+const LESSONS_MAX: usize = 4_096;
+/// Times that a node may forget a statement before the record counts as not applied.
+const LESSONS_TRIED_MAX: usize = 3;
+
+type Lessons = HashMap<(Option<Box<str>>, Box<str>), Rc<Lesson>>;
+
+/// Applies records to one cluster.
+#[derive(Debug)]
+pub struct Applier {
+    line: Line,
+    within: Duration,
+    lessons: RefCell<Lessons>,
+}
+
+impl Applier {
+    /// Applies over this line; one attempt may take this long.
+    #[must_use]
+    pub fn new(line: Line, within: Duration) -> Self {
+        Self { line, within, lessons: RefCell::default() }
+    }
+
+    async fn run(&self, record: &Record, shift: bool) -> Result<Reply, Trouble> {
+        let timestamp = record.timestamp.map(|at| if shift { at.saturating_add(1) } else { at });
+        match &record.statements[..] {
+            [one] if record.batch == record::Batch::None && 0 < one.count && !one.named => {
+                self.execute(record, one, timestamp).await
+            }
+            [one] if record.batch == record::Batch::None => {
+                self.query(record, one, timestamp).await
+            }
+            children => self.batch(record, children, timestamp).await,
+        }
+    }
+
+    async fn execute(
+        &self,
+        record: &Record,
+        statement: &Statement,
+        timestamp: Option<i64>,
+    ) -> Result<Reply, Trouble> {
+        for _ in 0..LESSONS_TRIED_MAX {
+            let lesson = self.lesson(record.keyspace.as_deref(), &statement.text).await?;
+            check_types(record, &lesson)?;
+            let parameters = parameters(record, Some(values(statement)), timestamp);
+            let execute = Execute { id: &lesson.id, parameters };
+            let version = self.line.version();
+            let body = |out: &mut Vec<u8>| execute.put(out, version);
+            let reply = self.call(record, Opcode::Execute, false, body).await?;
+            match reply.error() {
+                Some((code, _)) if code == code::UNPREPARED => self.lessons.borrow_mut().clear(),
+                Some(_) | None => return Ok(reply),
+            }
+        }
+        Err(Trouble::NotApplied("the node keeps forgetting the statement".to_owned()))
+    }
+
+    async fn query(
+        &self,
+        record: &Record,
+        statement: &Statement,
+        timestamp: Option<i64>,
+    ) -> Result<Reply, Trouble> {
+        let values = (0 < statement.count).then(|| values(statement));
+        let parameters = parameters(record, values, timestamp);
+        let query = Query { text: &statement.text, parameters };
+        let version = self.line.version();
+        self.call(record, Opcode::Query, true, |out| query.put(out, version)).await
+    }
+
+    async fn batch(
+        &self,
+        record: &Record,
+        children: &[Statement],
+        timestamp: Option<i64>,
+    ) -> Result<Reply, Trouble> {
+        let kind = match record.batch {
+            record::Batch::Counter => batch::Kind::Counter,
+            record::Batch::Unlogged => batch::Kind::Unlogged,
+            record::Batch::Logged | record::Batch::None => batch::Kind::Logged,
+        };
+        let serial = record.serial.map(Consistency);
+        let count = u16::try_from(children.len()).unwrap_or(u16::MAX);
+        let batch = Batch::of(kind, count, Consistency(record.consistency), serial, timestamp);
+        self.call(record, Opcode::Batch, true, |out| {
+            batch.put_head(out);
+            for child in children {
+                Child { what: What::Text(&child.text), values: values(child) }.put(out);
+            }
+            batch.put_tail(out);
+        })
+        .await
+    }
+
+    async fn call(
+        &self,
+        record: &Record,
+        opcode: Opcode,
+        in_keyspace: bool,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Reply, Trouble> {
+        let keyspace = record.keyspace.as_deref().filter(|_| in_keyspace);
+        let way = (self.line.version(), keyspace);
+        Ok(self.line.call(way, (0, opcode), body, self.within).await?)
+    }
+
+    async fn lesson(&self, keyspace: Option<&str>, text: &str) -> Result<Rc<Lesson>, Trouble> {
+        let key = (keyspace.map(Box::from), Box::from(text));
+        if let Some(lesson) = self.lessons.borrow().get(&key) {
+            return Ok(Rc::clone(lesson));
+        }
+        let StatementId(id) = prepared::id(keyspace, text);
+        let way = (self.line.version(), keyspace);
+        let lesson = Rc::new(self.line.teach(way, id, text, self.within).await?);
+        let mut lessons = self.lessons.borrow_mut();
+        if LESSONS_MAX <= lessons.len() {
+            lessons.clear();
+        }
+        lessons.insert(key, Rc::clone(&lesson));
+        Ok(lesson)
+    }
+}
+
+impl Apply for Applier {
+    async fn apply(&self, side: Side, record: Rc<Record>, shift: bool) -> Applied {
+        debug_assert_eq!(side, self.line.side(), "each side has its own line");
+        match self.run(&record, shift).await {
+            Ok(reply) => reply.error().map_or(Applied::Done, |(code, message)| {
+                judge(code, message, record.single_partition)
+            }),
+            Err(Trouble::Maybe(text)) => Applied::Maybe(text),
+            Err(Trouble::NotApplied(text)) => Applied::NotApplied(text),
+            Err(Trouble::Refused(text)) => Applied::Refused(text),
+            Err(Trouble::TypesChanged) => Applied::SchemaChanged,
+        }
+    }
+}
+
+/// Why there is no answer to judge.
+#[derive(Debug)]
+enum Trouble {
+    Maybe(String),
+    NotApplied(String),
+    Refused(String),
+    TypesChanged,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unteachable { code, message } if is_definite(code) => Self::Refused(message),
+            failure if failure.may_have_applied() => Self::Maybe(failure.to_string()),
+            failure => Self::NotApplied(failure.to_string()),
+        }
+    }
+}
+
+/// As the live path judges (S14, S16).
+fn judge(code: i32, message: String, single_partition: bool) -> Applied {
+    match code {
+        _ if is_definite(code) => Applied::Refused(message),
+        code::UNAVAILABLE | code::OVERLOADED | code::IS_BOOTSTRAPPING if single_partition => {
+            Applied::NotApplied(message)
+        }
+        code::UNPREPARED => Applied::NotApplied(message),
+        _ => Applied::Maybe(message),
+    }
+}
+
+const fn is_definite(code: i32) -> bool {
+    matches!(
+        code,
+        code::SYNTAX_ERROR
+            | code::UNAUTHORIZED
+            | code::INVALID
+            | code::CONFIG_ERROR
+            | code::ALREADY_EXISTS
+            | code::FUNCTION_FAILURE
+            | code::BAD_CREDENTIALS
+            | code::PROTOCOL_ERROR
+    )
+}
+
+/// A column that was dropped and added again with another type would take the bytes wrongly (S9).
+fn check_types(record: &Record, lesson: &Lesson) -> Result<(), Trouble> {
+    match record.bind_types == 0 || record.bind_types == fingerprint(&lesson.variables) {
+        true => Ok(()),
+        false => Err(Trouble::TypesChanged),
+    }
+}
+
+/// A fingerprint of metadata, never 0.
+#[must_use]
+pub fn fingerprint(metadata: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    metadata.hash(&mut hasher);
+    hasher.finish().max(1)
+}
+
+fn values(statement: &Statement) -> Values<'_> {
+    Values { count: statement.count, named: statement.named, bytes: &statement.values }
+}
+
+fn parameters<'a>(
+    record: &Record,
+    values: Option<Values<'a>>,
+    timestamp: Option<i64>,
+) -> Parameters<'a> {
+    let serial = record.serial.map(Consistency);
+    let plain = Parameters::plain(Consistency(record.consistency));
+    Parameters { values, serial, timestamp, ..plain }
+}
