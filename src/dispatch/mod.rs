@@ -8,6 +8,7 @@ pub mod clock;
 mod config;
 mod error;
 pub mod flow;
+pub mod intercept;
 mod known;
 mod paging;
 mod registry;
