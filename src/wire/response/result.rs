@@ -188,12 +188,14 @@ pub fn put_columns(out: &mut Vec<u8>, (keyspace, table): (&str, &str), columns: 
     put_specs(out, (keyspace, table), columns);
 }
 
-/// Writes the metadata of a prepared statement's variables, without partition key places.
+/// Writes the metadata of a prepared statement's variables; `key` are the places of those that
+/// make up the partition key, which version 3 does not tell.
 pub fn put_variables(
     out: &mut Vec<u8>,
     version: Version,
     table: (&str, &str),
     columns: &[Column<'_>],
+    key: &[u16],
 ) {
     put::i32(
         out,
@@ -205,7 +207,10 @@ pub fn put_variables(
     );
     put::i32(out, i32::try_from(columns.len()).unwrap_or(0));
     if Version::V4 <= version {
-        put::i32(out, 0);
+        put::i32(out, i32::try_from(key.len()).unwrap_or(0));
+        for &place in key {
+            put::u16(out, place);
+        }
     }
     if !columns.is_empty() {
         put_specs(out, table, columns);
