@@ -143,14 +143,39 @@ impl Parked {
 }
 
 impl Change {
-    fn into_receipt(self) -> Option<Receipt> {
+    /// Which record it is about.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        match *self {
+            Self::Applied { seq, .. }
+            | Self::Keep { seq, .. }
+            | Self::Landed { seq, .. }
+            | Self::Missed { seq, .. }
+            | Self::Park { seq, .. }
+            | Self::Sent { seq, .. }
+            | Self::Void { seq } => seq,
+        }
+    }
+
+    fn receipt(&self) -> Option<&Receipt> {
         match self {
             Self::Keep { receipt, .. }
             | Self::Missed { receipt, .. }
             | Self::Park { receipt, .. }
-            | Self::Sent { receipt, .. } => receipt,
+            | Self::Sent { receipt, .. } => receipt.as_ref(),
             Self::Applied { .. } | Self::Landed { .. } | Self::Void { .. } => None,
         }
+    }
+
+    fn without_receipt(mut self) -> Self {
+        match &mut self {
+            Self::Keep { receipt, .. }
+            | Self::Missed { receipt, .. }
+            | Self::Park { receipt, .. }
+            | Self::Sent { receipt, .. } => *receipt = None,
+            Self::Applied { .. } | Self::Landed { .. } | Self::Void { .. } => {}
+        }
+        self
     }
 }
 

@@ -82,8 +82,14 @@ impl Board {
 pub(super) struct Outbox(Vec<(Receipt, Result<(), Refused>)>);
 
 impl Outbox {
-    pub(super) fn put(&mut self, receipt: Receipt, answer: Result<(), Refused>) {
-        self.0.push((receipt, answer));
+    pub(super) fn put(&mut self, receipt: Option<&Receipt>, answer: Result<(), Refused>) {
+        self.0
+            .extend(receipt.map(|receipt| (receipt.clone(), answer)));
+    }
+
+    /// Forgets all: what they were to say is not true.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Delivers all, one ring a box; the order within a box is that of [`Outbox::put`].

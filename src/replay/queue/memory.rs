@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::pair::{Pair, Side};
 use crate::replay::{
-    Answer, Change, DeadLetter, Depth, Lease, Parked, Queue, Receipt, Refused, Seq, record,
+    Answer, Change, DeadLetter, Depth, Lease, Parked, Queue, Refused, Seq, record,
 };
 
 use super::board::{Board, Outbox};
@@ -86,9 +86,8 @@ impl Queue for Memory {
         let mut outbox = Outbox::default();
         let mut store = self.store();
         for change in changes.drain(..) {
-            if let (Some(receipt), answer) = store.take(change, self.clock) {
-                outbox.put(receipt, answer);
-            }
+            let receipt = change.receipt().cloned();
+            outbox.put(receipt.as_ref(), store.take(change, self.clock));
         }
         store.show(&self.board);
         drop(store);
@@ -152,47 +151,42 @@ impl Queue for Memory {
 }
 
 impl Store {
-    /// Does one change; the receipt is told the answer.
-    fn take(&mut self, change: Change, clock: Clock) -> (Option<Receipt>, Result<(), Refused>) {
+    fn take(&mut self, change: Change, clock: Clock) -> Result<(), Refused> {
         if self.closed {
-            return (change.into_receipt(), Err(Refused::Closed));
+            return Err(Refused::Closed);
         }
         if matches!(change, Change::Keep { .. }) && self.capacity <= self.held() {
-            return (change.into_receipt(), Err(Refused::Full));
+            return Err(Refused::Full);
         }
         let step = self.ledger.apply(&change);
-        if step == Step::Unknown {
-            return (change.into_receipt(), Err(Refused::unknown()));
-        }
         self.ledger.begin();
+        if step == Step::Unknown {
+            return Err(Refused::unknown());
+        }
+        let seq = change.seq();
         match change {
-            Change::Keep {
-                seq, body, receipt, ..
-            } => {
-                if matches!(step, Step::Store(_)) {
-                    self.bytes += body.len();
-                    self.bodies.insert(seq, body.into());
-                }
-                (receipt, Ok(()))
+            Change::Keep { body, .. } if matches!(step, Step::Store(_)) => {
+                self.bytes += body.len();
+                self.bodies.insert(seq, body.into());
             }
             Change::Park {
-                seq,
                 side,
                 reason,
                 error,
-                receipt,
+                ..
             } => {
                 let body = self.bodies.get(&seq).cloned().unwrap_or_default();
                 self.park(seq, side, (reason, &error), body, clock);
-                self.forget(seq, step);
-                (receipt, Ok(()))
             }
-            Change::Applied { seq, .. } | Change::Landed { seq, .. } | Change::Void { seq } => {
-                self.forget(seq, step);
-                (None, Ok(()))
-            }
-            Change::Missed { receipt, .. } | Change::Sent { receipt, .. } => (receipt, Ok(())),
+            Change::Applied { .. }
+            | Change::Keep { .. }
+            | Change::Landed { .. }
+            | Change::Missed { .. }
+            | Change::Sent { .. }
+            | Change::Void { .. } => {}
         }
+        self.forget(seq, step);
+        Ok(())
     }
 
     fn held(&self) -> usize {

@@ -3,10 +3,12 @@
 mod board;
 #[cfg(test)]
 mod conformance;
+mod disk;
 mod ledger;
 mod memory;
 mod seqs;
 
+pub use disk::{Disk, OpenError, Options};
 pub use memory::Memory;
 
 /// Tells the time in microseconds since 1970, for the letters' `parked_at`.

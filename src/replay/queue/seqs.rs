@@ -70,13 +70,6 @@ impl SeqSet {
             }
         }
     }
-
-    /// Moves all out, as runs of neighbours in order.
-    pub(super) fn drain_runs(&mut self, out: &mut Vec<RangeInclusive<i64>>) {
-        let mut all = Vec::new();
-        self.take(usize::MAX, &mut all);
-        runs(&all, out);
-    }
 }
 
 /// Sorted numbers as runs of neighbours.
@@ -132,7 +125,9 @@ mod tests {
             set.insert(Seq(seq));
         }
         let mut runs = Vec::new();
-        set.drain_runs(&mut runs);
+        let mut sorted = Vec::new();
+        set.take(usize::MAX, &mut sorted);
+        super::runs(&sorted, &mut runs);
         assert_eq!(runs, [1..=3, 8..=9, 64..=65, 70..=70]);
         assert!(set.is_empty());
     }

@@ -1,0 +1,152 @@
+//! What the disk queue costs: durable records a second, a journalled write, a drain, a reopening.
+//!
+//! `cargo bench --bench queue [-- RECORDS]`; the file goes to `$TMPDIR`. Figures are printed, not judged.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring program")]
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use helix_proxy::pair::{Side, Sides};
+use helix_proxy::replay::queue::{Disk, Options};
+use helix_proxy::replay::{Change, Queue, Receipt, Receipts, Seq};
+
+const BODY: usize = 300;
+const WRITERS: usize = 256;
+const A: Sides = Sides::only(Side::A);
+const B: Sides = Sides::only(Side::B);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let records = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000_usize);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("replay.db");
+    let disk = open(&path);
+    println!("bodies of {BODY} bytes, {WRITERS} writers in closed loop, {records} records");
+
+    one_by_one(&disk).await;
+    timed("journalled, landed on both", &disk, records / 4, async |n| {
+        closed_loop(&disk, n, Sides::NONE, Sides::BOTH).await
+    })
+    .await;
+    timed("kept for B, landed on A", &disk, records, async |n| {
+        closed_loop(&disk, n, B, A).await
+    })
+    .await;
+    println!("depth {:?}", disk.depth());
+    disk.close().await.unwrap();
+    drop(disk);
+
+    let start = Instant::now();
+    let disk = open(&path);
+    println!("reopened with {} owed in {:?}", disk.depth().owed.b, start.elapsed());
+    timed("kept for B, landed on A, on top of those", &disk, records / 4, async |n| {
+        closed_loop(&disk, n, B, A).await
+    })
+    .await;
+    let owed = usize::try_from(disk.depth().owed.b).unwrap();
+    timed("drained", &disk, owed, async |_| drain(&disk).await).await;
+    println!("depth {:?}, resident {}", disk.depth(), resident());
+}
+
+fn open(path: &PathBuf) -> Disk {
+    Disk::open(Options::new(path.clone(), 8 << 30, || 0)).unwrap()
+}
+
+/// Runs `work` on so many records; prints its rate and the writer thread's share of the CPU.
+async fn timed(what: &str, disk: &Disk, records: usize, work: impl AsyncFn(usize) -> Vec<u64>) {
+    let (start, before) = (Instant::now(), writer_nanos());
+    let mut waits = work(records).await;
+    disk.reserve_clock(0).await.unwrap();
+    let (took, cpu) = (start.elapsed(), writer_nanos() - before);
+    waits.sort_unstable();
+    let at = |share: usize| waits.get(waits.len() * share / 1_000).copied().unwrap_or(0) / 1_000;
+    println!(
+        "{what}: {:.0}/s, writer {:.2} us CPU each, wait p50 {} p99 {} p999 {} max {} us",
+        records as f64 / took.as_secs_f64(),
+        cpu as f64 / 1e3 / records as f64,
+        at(500),
+        at(990),
+        at(999),
+        waits.last().map_or(0, |wait| wait / 1_000),
+    );
+}
+
+async fn one_by_one(disk: &Disk) {
+    let (start, count) = (Instant::now(), 500_u32);
+    let receipts = Receipts::new();
+    let mut told = Vec::new();
+    for ticket in 0..count {
+        let seq = disk.next_seq();
+        disk.submit(&mut vec![keep(seq, Sides::NONE, A, &receipts, ticket.into())]);
+        receipts.arrived().await;
+        receipts.take(&mut told);
+        disk.submit(&mut vec![Change::Landed { seq, side: Side::A }]);
+    }
+    println!("one at a time: {:?} each", start.elapsed() / count);
+}
+
+fn keep(seq: Seq, owes: Sides, live: Sides, to: &Arc<Receipts>, ticket: u64) -> Change {
+    let receipt = Some(Receipt { to: Arc::clone(to), ticket });
+    Change::Keep { seq, owes, live, sent: live, body: vec![7; BODY], receipt }
+}
+
+/// Each writer keeps a record, waits for its receipt, lands it, and keeps the next.
+async fn closed_loop(disk: &Disk, records: usize, owes: Sides, live: Sides) -> Vec<u64> {
+    let receipts = Receipts::new();
+    let (mut changes, mut arrived, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    let mut began = VecDeque::new();
+    let mut told = 0;
+    while waits.len() < records {
+        while told < records && told - waits.len() < WRITERS {
+            let seq = disk.next_seq();
+            changes.push(keep(seq, owes, live, &receipts, seq.0.unsigned_abs()));
+            began.push_back(Instant::now());
+            told += 1;
+        }
+        disk.submit(&mut changes);
+        receipts.arrived().await;
+        receipts.take(&mut arrived);
+        for (ticket, answer) in arrived.drain(..) {
+            answer.unwrap();
+            let seq = Seq(i64::try_from(ticket).unwrap());
+            changes.extend(live.iter().map(|side| Change::Landed { seq, side }));
+            waits.push(began.pop_front().unwrap().elapsed().as_nanos() as u64);
+        }
+    }
+    disk.submit(&mut changes);
+    waits
+}
+
+async fn drain(disk: &Disk) -> Vec<u64> {
+    let mut changes = Vec::new();
+    loop {
+        let leases = disk.lease(Side::B, 1_000).await.unwrap();
+        if leases.is_empty() {
+            return Vec::new();
+        }
+        changes.extend(leases.iter().map(|l| Change::Applied { seq: l.seq, side: Side::B }));
+        disk.submit(&mut changes);
+    }
+}
+
+/// CPU of the writer thread so far.
+fn writer_nanos() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let paths = tasks.map(|task| task.unwrap().path());
+    let is_writer = |path: &PathBuf| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "replay-queue")
+    };
+    let nanos = |path: PathBuf| {
+        let stat = fs::read_to_string(path.join("schedstat")).unwrap();
+        stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    paths.filter(is_writer).map(nanos).sum()
+}
+
+fn resident() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,100 @@
+//! The queue's file on disk: made private, and locked for one process (S28).
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why the queue could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be made or opened.
+    #[error("the replay queue's file {} cannot be opened: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder of the file cannot be made.
+    #[error("the replay queue's folder {} cannot be made: {source}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the replay queue's file {} is in use by another process", path.display())]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The database in the file cannot be read or written.
+    #[error("the replay queue in {} cannot be used: {source}", path.display())]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// No thread could be started.
+    #[error("the replay queue's thread cannot be started: {0}")]
+    Thread(io::Error),
+    /// The file was written by another version of this program, or is not a queue.
+    #[error("the replay queue in {} has layout {found}; this program knows another", path.display())]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// The layout found.
+        found: i64,
+    },
+}
+
+/// The lock of a queue's file; freed when dropped, and by the system when the process dies.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+/// Makes folder and file if need be, for the owner's eyes only, and takes the lock beside it.
+pub(super) fn claim(path: &Path) -> Result<Lock, OpenError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    fs::create_dir_all(folder).map_err(|source| OpenError::Folder {
+        path: folder.into(),
+        source,
+    })?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let lock = private(&beside).map_err(|source| OpenError::File {
+        path: beside.clone(),
+        source,
+    })?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.into() }),
+        Err(TryLockError::Error(source)) => {
+            return Err(OpenError::File {
+                path: beside,
+                source,
+            });
+        }
+    }
+    private(path).map_err(|source| OpenError::File {
+        path: path.into(),
+        source,
+    })?;
+    Ok(Lock(lock))
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
