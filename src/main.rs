@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use helix_proxy::app;
 use helix_proxy::cli::{self, Terminal};
 use helix_proxy::config::{self, Config, Faults, Flags};
 use helix_proxy::telemetry::log;
@@ -87,7 +88,7 @@ fn run(run: Run) -> ExitCode {
     if let Err(error) = log::install(&config.log, env(log::FILTER_VARIABLE).as_deref()) {
         return fail(USAGE, &error.to_string());
     }
-    match serve(config) {
+    match app::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
     }
@@ -110,12 +111,6 @@ fn configure(run: Run) -> Result<Config, Faults> {
             admin,
         }),
     }
-}
-
-/// The seam to the rooms: `app::run(config)` takes this body's place.
-fn serve(config: Config) -> Result<(), io::Error> {
-    drop(config);
-    Err(io::Error::other("this build cannot serve clients"))
 }
 
 fn check(path: &std::path::Path) -> ExitCode {

@@ -57,21 +57,29 @@ pub(super) fn start(
             tasks.spawn_local(async move { cluster.keep_alive().await });
         }
     }
-    let observer = Observer::new(config, shared, metrics, &ends.connected, &ends.states);
     let stop_replay = watch::Sender::new(false);
     let replay = store.start_replay(config, &lines, metrics, &ends, &stop_replay);
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
 
     let Ends { health, reports, jobs, view, renewed, events, states, connected, stop } = ends;
     let (trips, sides) = (Arc::clone(metrics), shared.policy.sides());
+    let states_seen = states.clone();
     let pulse = Pulse::new(health, lines.clone(), reports, view, states);
     tasks.spawn_local(pulse.run(move |side| trips.breaker_tripped(side)));
     let seen = connected.subscribe();
+    let connected_seen = connected.clone();
     let reporter = Reporter::new(Arc::clone(shared), lines.clone(), connected, renewed, events);
     for side in Side::ALL {
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
-    observer.watch(&reporter);
+    let observer = Observer::new(
+        config,
+        shared,
+        metrics,
+        &connected_seen,
+        &states_seen,
+        reporter.releases(),
+    );
     let changer = Changer::new(Arc::clone(shared), lines, reporter, seen.clone());
     tasks.spawn_local(changer.run(jobs));
     let (listener, access) = admin;

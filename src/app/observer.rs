@@ -1,8 +1,7 @@
 //! How the proxy does, for `/status`, `/health/ready` and the gauges.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -10,7 +9,6 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::control::status::{Clients, Cluster, Reads, Replay, State, Status, StatusSource};
 use crate::dispatch::Shared;
-use crate::dispatch::news::Reporter;
 use crate::pair::{Pair, Side};
 use crate::policy;
 use crate::replay::Store;
@@ -23,7 +21,7 @@ pub(super) struct Observer {
     metrics: Arc<Metrics>,
     connected: watch::Receiver<Pair<bool>>,
     states: watch::Receiver<Pair<policy::State>>,
-    releases: Arc<RwLock<Pair<Option<String>>>>,
+    releases: watch::Receiver<Pair<Option<String>>>,
     kind: &'static str,
     since: Instant,
 }
@@ -35,6 +33,7 @@ impl Observer {
         metrics: &Arc<Metrics>,
         connected: &watch::Sender<Pair<bool>>,
         states: &watch::Sender<Pair<policy::State>>,
+        releases: watch::Receiver<Pair<Option<String>>>,
     ) -> Arc<Self> {
         let kind = match config.replay.store {
             Store::Disk { .. } => "disk",
@@ -45,7 +44,7 @@ impl Observer {
             metrics: Arc::clone(metrics),
             connected: connected.subscribe(),
             states: states.subscribe(),
-            releases: Arc::default(),
+            releases,
             kind,
             since: Instant::now(),
         };
@@ -54,16 +53,7 @@ impl Observer {
         Arc::new(observer)
     }
 
-    /// Takes over what the reporter learns of releases.
-    pub(super) fn watch(&self, reporter: &Rc<Reporter>) {
-        let releases = Arc::clone(&self.releases);
-        reporter.tell_releases(move |seen| {
-            *releases.write().unwrap_or_else(PoisonError::into_inner) = seen;
-        });
-    }
-
     fn cluster(&self, side: Side) -> Cluster {
-        let releases = self.releases.read().unwrap_or_else(PoisonError::into_inner);
         Cluster {
             side: side.label().to_owned(),
             state: match self.states.borrow()[side] {
@@ -73,7 +63,7 @@ impl Observer {
             },
             behind: self.shared.queue.as_ref().is_some_and(|queue| queue.is_behind(side)),
             connected: self.connected.borrow()[side],
-            release_version: releases[side].clone(),
+            release_version: self.releases.borrow()[side].clone(),
         }
     }
 }

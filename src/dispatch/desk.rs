@@ -161,6 +161,15 @@ impl<C: Client> Desk<C> {
         loops
     }
 
+    /// Waits until no request is in flight and nothing waits for the queue, at most so long.
+    pub async fn drain(&self, within: Duration) {
+        let until = Instant::now() + within;
+        let busy = || self.in_flight() != 0 || !self.unsaved.borrow().is_empty();
+        while (busy() || !self.changes.borrow().is_empty()) && Instant::now() < until {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
     async fn watch_deadlines(self: Rc<Self>) {
         loop {
             if self.table.borrow().is_empty() && self.unsaved.borrow().is_empty() {

@@ -45,12 +45,10 @@ pub enum Error {
     /// A paging state that this proxy did not make, or whose cluster cannot go on with it.
     #[error("{0}")]
     Paging(&'static str),
-    /// A schema change while a cluster is away (S24).
+    /// A schema change that was refused, as while a cluster is away (S24), or that one cluster has, or
+    /// may have, and the other has not.
     #[error("{0}")]
     SchemaRefused(String),
-    /// A schema change that one cluster has, or may have, and the other has not.
-    #[error("{0}")]
-    SchemaUnknown(String),
     /// The statement cannot be answered here.
     #[error("{0}")]
     Invalid(String),

@@ -42,6 +42,7 @@ pub struct Reporter {
     events: broadcast::Sender<Arc<[u8]>>,
     /// Asks a side's loop to look now.
     nudges: Pair<Notify>,
+    releases: watch::Sender<Pair<Option<String>>>,
 }
 
 impl Reporter {
@@ -55,6 +56,7 @@ impl Reporter {
         events: broadcast::Sender<Arc<[u8]>>,
     ) -> Rc<Self> {
         let (seen, nudges) = (RefCell::default(), Pair::default());
+        let releases = watch::Sender::default();
         Rc::new(Self {
             shared,
             seen,
@@ -63,6 +65,7 @@ impl Reporter {
             renewed,
             events,
             nudges,
+            releases,
         })
     }
 
@@ -145,12 +148,10 @@ impl Reporter {
         self.publish();
     }
 
-    /// What each side last said of itself.
+    /// What each side last said it runs.
     #[must_use]
-    pub fn release_versions(&self) -> Pair<Option<String>> {
-        let seen = self.seen.borrow();
-        seen.as_ref()
-            .map(|_, seen| seen.local.as_ref().map(|it| it.release_version.clone()))
+    pub fn releases(&self) -> watch::Receiver<Pair<Option<String>>> {
+        self.releases.subscribe()
     }
 
     fn publish(&self) {
@@ -168,6 +169,8 @@ impl Reporter {
             self.shared.protocol(),
         );
         let schema = schema_of(&seen[teller].columns);
+        let release = |side: Side| seen[side].local.as_ref().map(|it| it.release_version.clone());
+        self.releases.send_replace(Pair::from_fn(release));
         let before = self.shared.news.load();
         let schema = if *before.schema == schema {
             Arc::clone(&before.schema)

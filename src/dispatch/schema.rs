@@ -155,7 +155,7 @@ impl Changer {
         let name = &self.shared.names[side];
         tracing::warn!(%side, %failure, "schema change without an answer");
         match failure.may_have_applied() {
-            true => Error::SchemaUnknown(format!(
+            true => Error::SchemaRefused(format!(
                 "cluster {name} gave no answer to the schema change; it may have it"
             )),
             false => Error::SchemaRefused(format!("cluster {name} cannot be reached")),
@@ -165,7 +165,7 @@ impl Changer {
     fn one_sided(&self, has: Side, why: &str) -> Error {
         let (has, lacks) = (&self.shared.names[has], &self.shared.names[!has]);
         tracing::error!(%has, %lacks, why, "the schemas are apart");
-        Error::SchemaUnknown(format!(
+        Error::SchemaRefused(format!(
             "cluster {has} has the schema change, cluster {lacks} does not: {why}"
         ))
     }

@@ -5,10 +5,12 @@
 //! and says what came of it. Everything that changes a record is a [`Change`], handed over in
 //! order with [`Queue::submit`], which never blocks: what is durable is told by [`Receipts`].
 
+pub mod apply;
 mod config;
 pub mod queue;
 pub mod receipts;
 pub mod record;
+pub mod worker;
 
 use std::future::Future;
 use std::pin::Pin;

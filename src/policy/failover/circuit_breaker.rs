@@ -12,9 +12,10 @@ const DISTINCT_STATEMENTS: usize = 3;
 /// Closed --threshold strikes--> Open --reset_after--> HalfOpen --probe ok--> Closed
 ///    ^-- a success resets         ^------ probe failed ----/
 /// ```
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum State {
     /// Traffic flows.
+    #[default]
     Closed,
     /// A probe is on its way; traffic still does not flow.
     HalfOpen,
