@@ -43,7 +43,7 @@ pub enum Action {
     Keep {
         /// Sides that owe it from now on.
         owes: Sides,
-        /// Sides that it is about to be sent to.
+        /// Sides for which it is not decided yet: about to be sent to, or away.
         live: Sides,
         /// Sides that may have seen it.
         sent: Sides,
