@@ -21,18 +21,28 @@ pub struct Rules {
 ///
 /// ```text
 ///  new --journal--> Journalling --Kept--> Sending --all answered, deadline--> Keeping --Kept--> Over
-///    \------------------------------------^   \-----nothing owed, or journalled---------------^
+///    \------------------------------------^   \-----nothing owed, or journalled--+-------------^
+///                                                                     deadline --> Hanging --Kept--^
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     /// A record is on its way to the disk; nothing was sent.
     Journalling,
+    /// The client has been answered, and the disk has not: a record that it refuses is not lost.
+    Hanging(Debt),
     /// The answer is decided and waits for the record of the side that missed it.
-    Keeping(Reply),
+    Keeping(Reply, Debt),
     /// The client has been answered.
     Over,
     /// Sides are being waited for.
     Sending,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Debt {
+    owes: Sides,
+    sent: Sides,
 }
 
 /// The machine.
@@ -109,13 +119,26 @@ impl Write {
                 self.settle(side, gave_up(unsent));
                 self.proceed(&mut actions);
             }
-            (Stage::Keeping(reply), Input::Kept(ok)) => self.kept(reply, ok, &mut actions),
+            (Stage::Keeping(reply, debt), Input::Kept(ok)) => {
+                self.kept(reply, debt, ok, &mut actions);
+            }
             // The disk hangs: the record may become durable yet, but nobody can vouch for it.
-            (Stage::Keeping(_), Input::Deadline { .. }) => {
+            (Stage::Keeping(_, debt), Input::Deadline { .. }) => {
                 self.reply(Reply::Ambiguous, &mut actions);
+                self.stage = Stage::Hanging(debt);
+            }
+            (Stage::Hanging(debt), Input::Kept(ok)) => {
+                self.stage = Stage::Over;
+                if !ok {
+                    keep_trying(debt, &mut actions);
+                }
             }
             (
-                Stage::Journalling | Stage::Keeping(_) | Stage::Over | Stage::Sending,
+                Stage::Hanging(_)
+                | Stage::Journalling
+                | Stage::Keeping(..)
+                | Stage::Over
+                | Stage::Sending,
                 Input::Answered(..)
                 | Input::Deadline { .. }
                 | Input::Kept(_)
@@ -142,10 +165,10 @@ impl Write {
         self.stage == Stage::Over
     }
 
-    /// Whether it waits for the queue and not for a side.
+    /// Whether the answer waits for the queue and not for a side.
     #[must_use]
     pub fn is_keeping(&self) -> bool {
-        matches!(self.stage, Stage::Journalling | Stage::Keeping(_))
+        matches!(self.stage, Stage::Journalling | Stage::Keeping(..))
     }
 
     /// Whether this side has said that it has the write.
@@ -221,7 +244,8 @@ impl Write {
         if self.recorded {
             self.tell_record(owed, sent, actions);
         } else if !owed.is_empty() && self.rules.recorded {
-            self.stage = Stage::Keeping(reply);
+            let owes = owed;
+            self.stage = Stage::Keeping(reply, Debt { owes, sent });
             return actions.push(Action::Keep {
                 owes: owed,
                 live: Sides::NONE,
@@ -254,14 +278,11 @@ impl Write {
         }
     }
 
-    fn kept(&mut self, reply: Reply, ok: bool, actions: &mut Actions) {
+    fn kept(&mut self, reply: Reply, debt: Debt, ok: bool, actions: &mut Actions) {
         if ok {
             return self.reply(reply, actions);
         }
-        let have = self.with(Verdict::Ok);
-        let sent = self.with(Verdict::Maybe);
-        let owes = self.plan.send.union(self.plan.away).minus(have);
-        actions.push(Action::KeepTrying { owes, sent });
+        keep_trying(debt, actions);
         let reply = match self.rules.on_queue_failure {
             OnQueueFailure::AckAnyway => reply,
             OnQueueFailure::FailWrite => Reply::Ambiguous,
@@ -304,6 +325,11 @@ impl Write {
             "a side that is away is never sent to: {self:?}"
         );
     }
+}
+
+fn keep_trying(debt: Debt, actions: &mut Actions) {
+    let Debt { owes, sent } = debt;
+    actions.push(Action::KeepTrying { owes, sent });
 }
 
 const fn gave_up(unsent: bool) -> Verdict {
