@@ -389,15 +389,15 @@ impl World {
     /// A request's time is up. A record that is on its way gets a little longer.
     pub(crate) fn deadline(&mut self, id: u64) {
         let Some(request) = self.look(id) else { return };
-        let (waiting, unsent) = (request.waiting(), request.unsent);
+        let (waiting, silent) = (request.waiting(), request.unsent);
         let mut later = request.is_keeping() && request.was_sent && !request.is_extended;
         if !later {
-            for side in waiting.minus(unsent).iter() {
+            let blind = self.settings.breaks(Broken::MaybeCountsAsNotApplied);
+            let unsent = if blind { Sides::BOTH } else { silent };
+            self.feed(id, Input::Deadline { unsent });
+            for side in waiting.minus(silent).iter() {
                 self.report(side, Report::Strike);
             }
-            let blind = self.settings.breaks(Broken::MaybeCountsAsNotApplied);
-            let unsent = if blind { Sides::BOTH } else { unsent };
-            self.feed(id, Input::Deadline { unsent });
             let Some(request) = self.look(id) else { return };
             later = !request.replied && !request.is_extended;
         }
