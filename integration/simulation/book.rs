@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     /// The journal covers it: not even a crash may leave it one-sided.
     pub(crate) journalled: bool,
     pub(crate) heard: Option<Heard>,
-    /// Its client may still be answered.
+    /// Its client is not answered, or its record hangs.
     pub(crate) in_flight: bool,
     /// The queue refused its record and the proxy keeps trying.
     pub(crate) stubborn: bool,

@@ -238,8 +238,10 @@ impl World {
         }
         if self.look(id).is_some_and(|request| request.is_over())
             && let Some(proxy) = &mut self.proxy
+            && let Some(request) = proxy.requests.remove(&id)
+            && let Job::Write(_, write) = request.job
         {
-            proxy.requests.remove(&id);
+            self.book.entry(write).in_flight = false;
         }
     }
 
@@ -456,7 +458,6 @@ impl World {
     fn told(&mut self, id: Id, heard: Heard) {
         let entry = self.book.entry(id);
         entry.heard = Some(heard);
-        entry.in_flight = false;
         match heard {
             Heard::Acked => {
                 let all = self.settings.policy.writes.ack == Ack::All;
