@@ -55,6 +55,10 @@ fn every_broken_rule_is_found() {
         let found = first_fault(SEEDS, Some(broken), &AtomicU64::new(0));
         let (seed, fault) = found.unwrap_or_else(|| panic!("{broken:?} was not found"));
         println!("{broken:?} is found by seed {seed}: {fault}");
+        let rule = fault.split(':').next().unwrap_or_default();
+        assert!(broken.found_by().contains(&rule), "{broken:?}: {fault}");
+        let whole = World::run(seed, None, false).fault;
+        assert_eq!(whole, None, "seed {seed} fails without {broken:?} too");
     }
 }
 

@@ -10,7 +10,7 @@ use super::queue::{Change, Record, Waiter};
 use super::settings::{
     Broken, END, FAILOVER_AFTER, KEEP_ALLOWANCE, MS, Micros, READ_DEADLINE, SECOND, WRITE_DEADLINE,
 };
-use super::world::{Event, Ticket, World};
+use super::world::{Event, Proxy, Ticket, World};
 
 #[derive(Debug)]
 enum Job {
@@ -344,6 +344,10 @@ impl World {
 
     fn send(&mut self, id: u64, side: Side) {
         let mutation = self.write_of(id);
+        let is_out = |proxy: &Proxy| proxy.view.out.contains(side);
+        if mutation.is_some() && self.proxy.as_ref().is_some_and(is_out) {
+            self.fail(format!("S18: a write is sent to {side}, which is out"));
+        }
         let invalid = mutation.is_some_and(|mutation| mutation.invalid);
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
         let Some(request) = self.look(id) else { return };

@@ -160,6 +160,11 @@ impl Queue {
             .any(|record| record.owes.contains(side))
     }
 
+    pub(crate) fn owes(&self, seq: u64, side: Side) -> bool {
+        let record = self.durable.get(&seq);
+        record.is_some_and(|record| record.owes.contains(side))
+    }
+
     /// The records that this side owes, oldest first.
     pub(crate) fn owed(&self, side: Side) -> impl Iterator<Item = (u64, Record)> + '_ {
         let owed = self

@@ -54,7 +54,7 @@ impl Lane {
 impl World {
     /// Takes what a side owes, unless that side is out.
     pub(crate) fn work(&mut self, side: Side) {
-        self.push(self.now + 20 * MS, Event::Work(side));
+        self.push(self.now + 40 * MS, Event::Work(side));
         let Some(proxy) = &mut self.proxy else { return };
         if proxy.view.out.contains(side) {
             return;
@@ -65,8 +65,7 @@ impl World {
             .owed(side)
             .filter(|(seq, _)| lane.is_free(*seq, now));
         let free: Vec<_> = free.take(LEASES_MAX).collect();
-        let owed: Vec<_> = self.queue.owed(side).map(|(seq, _)| seq).collect();
-        lane.tasks.retain(|seq, _| owed.contains(seq));
+        lane.tasks.retain(|seq, _| self.queue.owes(*seq, side));
         for (seq, record) in free {
             self.attempt(side, seq, record);
         }

@@ -48,16 +48,16 @@ pub(crate) enum Broken {
     MaybeCountsAsNotApplied,
     /// Reads do not ask who is behind.
     ReadsIgnoreTheQueue,
-    /// A record that the queue refused is not tried again.
-    RefusedRecordsForgotten,
     /// A write that both sides may have missed is recorded for one of them.
     RecordedForOneSide,
+    /// A record that the queue refused is not tried again.
+    RefusedRecordsForgotten,
+    /// A replayed write takes a later timestamp.
+    ReplayRestamps,
     /// The worker sends a counter before its mark is durable.
     SendsBeforeTheMark,
     /// The worker sends a counter again that may have been applied.
     SentReplayedBlindly,
-    /// A replayed write takes a fresh timestamp.
-    ReplayRestamps,
 }
 
 impl Broken {
@@ -68,12 +68,26 @@ impl Broken {
         Self::LiveDroppedAtRecovery,
         Self::MaybeCountsAsNotApplied,
         Self::ReadsIgnoreTheQueue,
-        Self::RefusedRecordsForgotten,
         Self::RecordedForOneSide,
+        Self::RefusedRecordsForgotten,
+        Self::ReplayRestamps,
         Self::SendsBeforeTheMark,
         Self::SentReplayedBlindly,
-        Self::ReplayRestamps,
     ];
+
+    /// The checks that may find it.
+    pub(crate) const fn found_by(self) -> &'static [&'static str] {
+        match self {
+            Self::AnswersBeforeDurable => &["I1", "I2"],
+            Self::ClockForgetsItsCeiling => &["I4"],
+            Self::ListsKeepTheirTimestamp => &["S2"],
+            Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
+            Self::MaybeCountsAsNotApplied => &["S15", "S13", "I3"],
+            Self::ReadsIgnoreTheQueue => &["I12"],
+            Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
+            Self::SendsBeforeTheMark | Self::SentReplayedBlindly => &["S13"],
+        }
+    }
 }
 
 /// See the module.
