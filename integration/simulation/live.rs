@@ -415,14 +415,11 @@ impl World {
         }
     }
 
-    /// A breaker opened: waiting for that side is over (S18).
+    /// A breaker opened: waiting for that side is over, and so is sending to it later (S18).
     pub(crate) fn opened(&mut self, side: Side) {
         let Some(proxy) = &self.proxy else { return };
-        let waits = |request: &Request| request.waiting().contains(side);
-        let ids: Vec<_> = proxy
-            .requests
-            .iter()
-            .filter(|(_, request)| waits(request))
+        let all = proxy.requests.iter();
+        let ids: Vec<_> = all
             .map(|(id, request)| (*id, request.unsent.contains(side)))
             .collect();
         for (id, unsent) in ids {
