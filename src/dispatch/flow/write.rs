@@ -119,6 +119,11 @@ impl Write {
                 self.settle(side, gave_up(unsent));
                 self.proceed(&mut actions);
             }
+            (Stage::Journalling | Stage::Sending, Input::Out { side, .. })
+                if self.legs[side] == Leg::Idle =>
+            {
+                self.legs[side] = Leg::Done(Verdict::NotApplied);
+            }
             (Stage::Keeping(reply, debt), Input::Kept(ok)) => {
                 self.kept(reply, debt, ok, &mut actions);
             }
@@ -189,9 +194,12 @@ impl Write {
     fn send(&mut self, actions: &mut Actions) {
         self.stage = Stage::Sending;
         for side in self.plan.first.map_or(self.plan.send, Sides::only).iter() {
-            self.legs[side] = Leg::Waiting;
-            actions.push(Action::Send(side));
+            if self.legs[side] == Leg::Idle {
+                self.legs[side] = Leg::Waiting;
+                actions.push(Action::Send(side));
+            }
         }
+        self.proceed(actions);
     }
 
     fn settle(&mut self, side: Side, verdict: Verdict) {
