@@ -130,3 +130,6 @@ enum Leg {
     /// Sent, and waited for.
     Waiting,
 }
+
+#[cfg(test)]
+mod tests;
