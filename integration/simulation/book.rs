@@ -16,6 +16,17 @@ pub(crate) enum Heard {
     NotApplied,
 }
 
+/// What a crash did to a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Crash {
+    /// The one exception: it had no record and none had been promised. It may stay one-sided.
+    Excused,
+    /// Nothing.
+    None,
+    /// It was withdrawn, and its record came back.
+    Revived,
+}
+
 /// One write's history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -27,11 +38,14 @@ pub(crate) struct Entry {
     pub(crate) in_flight: bool,
     /// The queue refused its record and the proxy keeps trying.
     pub(crate) stubborn: bool,
-    /// The one exception: at a crash it had no record and none had been promised.
-    pub(crate) excused: bool,
-    /// Withdrawn, but a crash brought its record back.
-    pub(crate) revived: bool,
+    pub(crate) crash: Crash,
     pub(crate) parked: Sides,
+}
+
+impl Entry {
+    pub(crate) fn is_excused(&self) -> bool {
+        self.crash == Crash::Excused
+    }
 }
 
 /// See the module.
@@ -99,7 +113,7 @@ impl Book {
                 .into_iter()
                 .find(|side| !safe.contains(*side) && !clusters[*side].has(*id));
             if let Some(side) = missing
-                && !entry.excused
+                && !entry.is_excused()
                 && !entry.stubborn
             {
                 return Err(format!("I1: w{id} is acknowledged and lost on {side}"));
@@ -113,8 +127,11 @@ impl Book {
         for entry in &mut self.entries {
             let covered = !queue.covers(entry.mutation.id).is_empty();
             let open = entry.in_flight || entry.stubborn;
-            entry.excused |= open && !covered && !entry.journalled;
-            entry.revived |= covered && entry.heard == Some(Heard::NotApplied);
+            if open && !covered && !entry.journalled {
+                entry.crash = Crash::Excused;
+            } else if covered && entry.heard == Some(Heard::NotApplied) {
+                entry.crash = Crash::Revived;
+            }
             entry.in_flight = false;
             entry.stubborn = false;
         }
@@ -138,7 +155,7 @@ impl Book {
             }
             Kind::Count | Kind::Delete(_) | Kind::List(_) | Kind::Put(_) => {}
         }
-        if entry.heard == Some(Heard::NotApplied) && !entry.revived {
+        if entry.heard == Some(Heard::NotApplied) && entry.crash != Crash::Revived {
             return Err(format!(
                 "S15: w{id} applied on {side} after its client heard that it was not"
             ));
@@ -153,7 +170,7 @@ impl Book {
             let have = clusters.as_ref().map(|_, cluster| cluster.has(id));
             let needed = have.a || have.b || entry.heard == Some(Heard::Acked);
             for side in Side::ALL {
-                if needed && !have[side] && !entry.parked.contains(side) && !entry.excused {
+                if needed && !have[side] && !entry.parked.contains(side) && !entry.is_excused() {
                     return Err(format!("I3: w{id} is missing on {side}: {entry:?}"));
                 }
             }
@@ -171,7 +188,7 @@ impl Book {
             return Ok(());
         };
         let entry = self.look(winner);
-        if entry.excused || !entry.parked.is_empty() {
+        if entry.is_excused() || !entry.parked.is_empty() {
             return Ok(());
         }
         Err(format!("I3: cell {key} differs: {a:?} and {b:?}"))
@@ -180,7 +197,7 @@ impl Book {
     fn check_list(&self, key: u8, clusters: &Pair<Cluster>) -> Result<(), String> {
         let lists = clusters.as_ref().map(|_, cluster| cluster.list(key));
         let tainted = self.entries.iter().any(|entry| {
-            let taint = entry.excused || !entry.parked.is_empty();
+            let taint = entry.is_excused() || !entry.parked.is_empty();
             taint && entry.mutation.kind == Kind::List(key)
         });
         if tainted || lists.a == lists.b {

@@ -4,7 +4,7 @@ use helix_proxy::dispatch::flow::{Action, Actions, Input, Read, Reply, Rules, Wr
 use helix_proxy::pair::{Side, Sides};
 use helix_proxy::policy::{Ack, Journal, OnQueueFailure, Report, State, Verdict};
 
-use super::book::{Entry, Heard};
+use super::book::{Crash, Entry, Heard};
 use super::cluster::{Id, Kind, Mutation};
 use super::queue::{Change, Record, Waiter};
 use super::settings::{
@@ -97,7 +97,7 @@ impl World {
         let lacks = |side: Side| {
             let known = |id: &Id| {
                 let entry = self.book.look(*id);
-                !entry.excused && !entry.stubborn && !entry.parked.contains(side)
+                !entry.is_excused() && !entry.stubborn && !entry.parked.contains(side)
             };
             let missing = |id: &&Id| !self.clusters[side].has(**id);
             self.book
@@ -139,8 +139,7 @@ impl World {
             heard: None,
             in_flight: true,
             stubborn: false,
-            excused: false,
-            revived: false,
+            crash: Crash::None,
             parked: Sides::NONE,
         });
         self.say(|_| format!("c{client} writes {mutation:?} by {plan:?}"));

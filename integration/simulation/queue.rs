@@ -210,6 +210,7 @@ impl Queue {
             Change::Missed(seq, side, sent) => self.change(seq, |record| {
                 record.live = record.live.without(side);
                 record.owes = record.owes.with(side);
+                record.again = record.again.without(side);
                 record.sent = if sent {
                     record.sent.with(side)
                 } else {

@@ -18,6 +18,10 @@ struct Attempt {
     number: u64,
     mutation: Mutation,
     shift: i64,
+    /// It was announced, because it must not be sent twice.
+    is_marked: bool,
+    /// The side may have seen it before.
+    was_sent: bool,
 }
 
 /// What the worker knows about one record.
@@ -93,6 +97,8 @@ impl World {
             number,
             mutation,
             shift,
+            is_marked: needs_mark,
+            was_sent: sent,
         };
         let Some(proxy) = &mut self.proxy else { return };
         let task = proxy.lanes[side].tasks.entry(seq).or_default();
@@ -135,6 +141,7 @@ impl World {
             number,
             mutation,
             shift,
+            ..
         } = attempt;
         self.say(|_| format!("{side} is replayed w{} +{shift}", mutation.id));
         let invalid = mutation.invalid;
@@ -154,11 +161,17 @@ impl World {
     /// What came of an attempt.
     pub(crate) fn attempted(&mut self, side: Side, number: u64, verdict: Verdict) {
         let Some(proxy) = &mut self.proxy else { return };
-        let Some((seq, task, _)) = proxy.lanes[side].of(number) else {
+        let Some((seq, task, attempt)) = proxy.lanes[side].of(number) else {
             return;
         };
         task.attempt = None;
         task.not_before = self.now + BACKOFF;
+        let surely_not = matches!(verdict, Verdict::Definite | Verdict::NotApplied);
+        if surely_not && attempt.is_marked {
+            // The mark is taken back: what was true before the attempt is true again.
+            self.queue
+                .submit(Change::Missed(seq, side, attempt.was_sent));
+        }
         let change = match verdict {
             Verdict::Ok => Change::Applied(seq, side),
             Verdict::Maybe | Verdict::NotApplied => return,

@@ -82,7 +82,7 @@ impl Broken {
             Self::ClockForgetsItsCeiling => &["I4"],
             Self::ListsKeepTheirTimestamp => &["S2"],
             Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
-            Self::MaybeCountsAsNotApplied => &["S15", "S13", "I3"],
+            Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
             Self::ReadsIgnoreTheQueue => &["I12"],
             Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
             Self::SendsBeforeTheMark | Self::SentReplayedBlindly => &["S13"],
