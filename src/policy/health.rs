@@ -112,18 +112,19 @@ impl Health {
     /// What the data plane should go by. Both sick counts as none: every request is tried (S17).
     #[must_use]
     pub fn view(&self) -> View {
-        let open: Sides = self
+        let sick: Sides = self
             .sides
             .iter()
             .filter(|side| self.state(*side) != State::Closed)
             .collect();
-        let out = if open == self.sides {
+        let out = if sick == self.sides {
             Sides::NONE
         } else {
-            open
+            sick
         };
         View {
             out,
+            sick,
             preferred: self.preferred,
         }
     }
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(health.view().out, Sides::only(Side::B));
         strike_out(&mut health, Side::A, now);
         assert_eq!(health.view().out, Sides::NONE);
+        assert_eq!(health.view().sick, Sides::BOTH);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub use health::{Health, Report};
 pub struct View {
     /// Sides that get no live traffic: their breaker is open. Never both (S17).
     pub out: Sides,
+    /// Sides that are not healthy; both at once is possible, and then neither is out.
+    pub sick: Sides,
     /// Where sticky reads go.
     pub preferred: Side,
 }
@@ -160,7 +162,7 @@ impl Policy {
         let journal = self.is_dual()
             && match self.config.writes.journal {
                 Journal::Always => true,
-                Journal::Degraded => !away.is_empty(),
+                Journal::Degraded => !away.union(view.sick).is_empty(),
                 Journal::Off => false,
             };
         let first = match self.config.writes.strategy {

@@ -19,6 +19,7 @@ fn policy(journal: Journal) -> Policy {
 fn view(out: Sides) -> View {
     View {
         out,
+        sick: out,
         preferred: Side::A,
     }
 }
@@ -67,6 +68,16 @@ fn a_write_is_journalled_exactly_when_the_operator_asked_for_it() {
         );
         assert_eq!(plan.send.union(plan.away), Sides::BOTH);
     }
+}
+
+#[test]
+fn the_degraded_journal_is_on_while_both_are_sick_and_neither_is_out() {
+    let view = View {
+        sick: Sides::BOTH,
+        ..view(Sides::NONE)
+    };
+    let plan = policy(Journal::Degraded).write(view);
+    assert_eq!((plan.send, plan.journal), (Sides::BOTH, true));
 }
 
 #[test]

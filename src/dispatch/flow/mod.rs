@@ -45,7 +45,7 @@ pub enum Action {
     Keep {
         /// Sides that owe it from now on.
         owes: Sides,
-        /// Sides that it is about to be sent to.
+        /// Sides for which it is not decided yet: about to be sent to, or away.
         live: Sides,
         /// Sides that may have seen it.
         sent: Sides,
@@ -132,3 +132,6 @@ enum Leg {
     /// Sent, and waited for.
     Waiting,
 }
+
+#[cfg(test)]
+mod tests;

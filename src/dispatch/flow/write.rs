@@ -21,18 +21,28 @@ pub struct Rules {
 ///
 /// ```text
 ///  new --journal--> Journalling --Kept--> Sending --all answered, deadline--> Keeping --Kept--> Over
-///    \------------------------------------^   \-----nothing owed, or journalled---------------^
+///    \------------------------------------^   \-----nothing owed, or journalled--+-------------^
+///                                                                     deadline --> Hanging --Kept--^
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     /// A record is on its way to the disk; nothing was sent.
     Journalling,
+    /// The client has been answered, and the disk has not: a record that it refuses is not lost.
+    Hanging(Debt),
     /// The answer is decided and waits for the record of the side that missed it.
-    Keeping(Reply),
+    Keeping(Reply, Debt),
     /// The client has been answered.
     Over,
     /// Sides are being waited for.
     Sending,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Debt {
+    owes: Sides,
+    sent: Sides,
 }
 
 /// The machine.
@@ -42,7 +52,8 @@ pub struct Write {
     plan: WritePlan,
     stage: Stage,
     legs: Pair<Leg>,
-    /// A durable record exists, with the sides of `plan.send` live and those of `plan.away` owed.
+    /// A durable record exists, with every side live: one that is away is not owed before the write
+    /// counts, or the worker would apply what may still be refused and voided.
     recorded: bool,
 }
 
@@ -73,8 +84,8 @@ impl Write {
         } else if rules.recorded && plan.journal {
             write.stage = Stage::Journalling;
             actions.push(Action::Keep {
-                owes: plan.away,
-                live: plan.send,
+                owes: Sides::NONE,
+                live: plan.send.union(plan.away),
                 sent: plan.send,
             });
         } else {
@@ -108,13 +119,31 @@ impl Write {
                 self.settle(side, gave_up(unsent));
                 self.proceed(&mut actions);
             }
-            (Stage::Keeping(reply), Input::Kept(ok)) => self.kept(reply, ok, &mut actions),
+            (Stage::Journalling | Stage::Sending, Input::Out { side, .. })
+                if self.legs[side] == Leg::Idle =>
+            {
+                self.legs[side] = Leg::Done(Verdict::NotApplied);
+            }
+            (Stage::Keeping(reply, debt), Input::Kept(ok)) => {
+                self.kept(reply, debt, ok, &mut actions);
+            }
             // The disk hangs: the record may become durable yet, but nobody can vouch for it.
-            (Stage::Keeping(_), Input::Deadline { .. }) => {
+            (Stage::Keeping(_, debt), Input::Deadline { .. }) => {
                 self.reply(Reply::Ambiguous, &mut actions);
+                self.stage = Stage::Hanging(debt);
+            }
+            (Stage::Hanging(debt), Input::Kept(ok)) => {
+                self.stage = Stage::Over;
+                if !ok {
+                    keep_trying(debt, &mut actions);
+                }
             }
             (
-                Stage::Journalling | Stage::Keeping(_) | Stage::Over | Stage::Sending,
+                Stage::Hanging(_)
+                | Stage::Journalling
+                | Stage::Keeping(..)
+                | Stage::Over
+                | Stage::Sending,
                 Input::Answered(..)
                 | Input::Deadline { .. }
                 | Input::Kept(_)
@@ -141,10 +170,10 @@ impl Write {
         self.stage == Stage::Over
     }
 
-    /// Whether it waits for the queue and not for a side.
+    /// Whether the answer waits for the queue and not for a side.
     #[must_use]
     pub fn is_keeping(&self) -> bool {
-        matches!(self.stage, Stage::Journalling | Stage::Keeping(_))
+        matches!(self.stage, Stage::Journalling | Stage::Keeping(..))
     }
 
     /// Whether this side has said that it has the write.
@@ -165,9 +194,12 @@ impl Write {
     fn send(&mut self, actions: &mut Actions) {
         self.stage = Stage::Sending;
         for side in self.plan.first.map_or(self.plan.send, Sides::only).iter() {
-            self.legs[side] = Leg::Waiting;
-            actions.push(Action::Send(side));
+            if self.legs[side] == Leg::Idle {
+                self.legs[side] = Leg::Waiting;
+                actions.push(Action::Send(side));
+            }
         }
+        self.proceed(actions);
     }
 
     fn settle(&mut self, side: Side, verdict: Verdict) {
@@ -220,7 +252,8 @@ impl Write {
         if self.recorded {
             self.tell_record(owed, sent, actions);
         } else if !owed.is_empty() && self.rules.recorded {
-            self.stage = Stage::Keeping(reply);
+            let owes = owed;
+            self.stage = Stage::Keeping(reply, Debt { owes, sent });
             return actions.push(Action::Keep {
                 owes: owed,
                 live: Sides::NONE,
@@ -245,7 +278,7 @@ impl Write {
     }
 
     fn tell_record(&self, owed: Sides, sent: Sides, actions: &mut Actions) {
-        for side in self.plan.send.iter() {
+        for side in self.plan.send.union(self.plan.away).iter() {
             actions.push(match owed.contains(side) {
                 true => Action::Missed(side, sent.contains(side)),
                 false => Action::Landed(side),
@@ -253,14 +286,11 @@ impl Write {
         }
     }
 
-    fn kept(&mut self, reply: Reply, ok: bool, actions: &mut Actions) {
+    fn kept(&mut self, reply: Reply, debt: Debt, ok: bool, actions: &mut Actions) {
         if ok {
             return self.reply(reply, actions);
         }
-        let have = self.with(Verdict::Ok);
-        let sent = self.with(Verdict::Maybe);
-        let owes = self.plan.send.union(self.plan.away).minus(have);
-        actions.push(Action::KeepTrying { owes, sent });
+        keep_trying(debt, actions);
         let reply = match self.rules.on_queue_failure {
             OnQueueFailure::AckAnyway => reply,
             OnQueueFailure::FailWrite => Reply::Ambiguous,
@@ -303,6 +333,11 @@ impl Write {
             "a side that is away is never sent to: {self:?}"
         );
     }
+}
+
+fn keep_trying(debt: Debt, actions: &mut Actions) {
+    let Debt { owes, sent } = debt;
+    actions.push(Action::KeepTrying { owes, sent });
 }
 
 const fn gave_up(unsent: bool) -> Verdict {
