@@ -1,5 +1,70 @@
 //! One client connection: accept, handshake, loop.
+//!
+//! [`Acceptor`] deals sockets to the worker threads; [`serve`] runs one task for each client of its
+//! thread; [`Sessions`] knows which are open. A request goes to [`Requests`], its answer comes back
+//! through the client's [`Outlet`], at once or later.
+//!
+//! ```text
+//! Acceptor --socket--> serve --task--> Conversation --frame--> Requests
+//!                                           ^                     |
+//!                                         Outlet <----answer------/
+//! ```
 
+mod answer;
 mod config;
+mod connection;
+mod handshake;
+mod listener;
+mod outlet;
+mod serve;
+mod sessions;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use crate::dispatch::{Client, Desk, Origin};
+use crate::socket::Buffers;
+use crate::telemetry::WorkerMetrics;
+use crate::wire::Frame;
 
 pub use config::Config;
+pub use listener::{Acceptor, Arrivals};
+pub use outlet::Outlet;
+pub use serve::serve;
+pub use sessions::{EventKind, Sessions};
+
+/// Whoever answers requests on one thread.
+pub trait Requests<C>: 'static {
+    /// Takes one QUERY, PREPARE, EXECUTE or BATCH. Exactly one answer follows, at once or later.
+    fn request(&self, origin: &Origin<C>, frame: Frame<'_>);
+
+    /// Says that a socket of this thread was woken.
+    fn wake(&self);
+
+    /// What the thread's sockets share.
+    fn buffers(&self) -> &Buffers;
+
+    /// What the thread counts.
+    fn metrics(&self) -> &WorkerMetrics;
+}
+
+impl<C: Client> Requests<C> for Desk<C> {
+    #[inline]
+    fn request(&self, origin: &Origin<C>, frame: Frame<'_>) {
+        Self::request(self, origin, frame);
+    }
+
+    #[inline]
+    fn wake(&self) {
+        Self::wake(self);
+    }
+
+    #[inline]
+    fn buffers(&self) -> &Buffers {
+        Self::buffers(self)
+    }
+
+    fn metrics(&self) -> &WorkerMetrics {
+        Self::metrics(self)
+    }
+}

@@ -1,0 +1,211 @@
+//! One client's task: its handshake under a deadline, its requests, its farewell.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::handshake::{Handshake, Refusal, Reply, offered};
+use super::outlet::Outlet;
+use super::sessions::Stay;
+use super::{Requests, answer};
+use crate::dispatch::Origin;
+use crate::socket::{Buffers, End, Handler, Next, Socket};
+use crate::telemetry::RequestKind;
+use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::response::supported;
+use crate::wire::{Frame, Opcode, Version};
+
+/// For all that comes before READY.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// The largest body accepted before READY.
+const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
+/// For the client to close after we did.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Speaks with one client until either side closes.
+pub(super) async fn converse<R: Requests<Outlet>>(mut stream: TcpStream, stay: Stay<R>) {
+    let Ok(dialled) = stream.local_addr() else {
+        return;
+    };
+    let end = speak(&mut stream, dialled, &stay).await;
+    tracing::debug!(?end, "client connection ended");
+    if matches!(end, End::Closed) {
+        Box::pin(linger(stream, stay.requests.buffers())).await;
+    }
+}
+
+async fn speak<R: Requests<Outlet>>(
+    stream: &mut TcpStream,
+    dialled: SocketAddr,
+    stay: &Stay<R>,
+) -> End {
+    let (outbox, buffers) = (&stay.session.outbox, stay.requests.buffers());
+    let mut socket = Socket::new(stream);
+    let mut conversation = Conversation::new(stay, dialled);
+    // The timer lives in a box of its own, which goes with the handshake.
+    let greeting = socket.drive(outbox, buffers, &mut conversation);
+    match Box::pin(timeout(HANDSHAKE_WITHIN, greeting)).await {
+        Ok(End::Returned) => {}
+        Ok(end) => return end,
+        Err(_elapsed) => return End::Lost(std::io::ErrorKind::TimedOut.into()),
+    }
+    socket.drive(outbox, buffers, &mut conversation).await
+}
+
+/// Lets the client read the last answers: a socket that is closed with bytes of the client unread
+/// resets the connection, and what was on its way is lost.
+async fn linger(mut stream: TcpStream, buffers: &Buffers) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut unread = buffers.lend();
+    let rest = async {
+        while stream
+            .read_buf(&mut unread)
+            .await
+            .is_ok_and(|read| 0 < read)
+        {
+            unread.clear();
+        }
+    };
+    let closed = timeout(LINGER, rest).await;
+    buffers.give_back(unread);
+    tracing::trace!(in_time = closed.is_ok(), "client closed after us");
+}
+
+/// The reading side of one client.
+struct Conversation<'a, R: Requests<Outlet>> {
+    stay: &'a Stay<R>,
+    handshake: Handshake,
+    origin: Origin<Outlet>,
+}
+
+impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
+    fn new(stay: &'a Stay<R>, dialled: SocketAddr) -> Self {
+        let version = stay.session.state.borrow().version;
+        Self {
+            stay,
+            handshake: Handshake::new(version),
+            origin: Origin {
+                client: Outlet::new(Rc::clone(&stay.session)),
+                version,
+                keyspace: None,
+                dialled,
+            },
+        }
+    }
+
+    #[inline]
+    fn pass(&mut self, frame: Frame<'_>) {
+        let mut state = self.stay.session.state.borrow_mut();
+        state.handle_request();
+        self.origin.keyspace.clone_from(&state.keyspace);
+        drop(state);
+        self.stay.requests.request(&self.origin, frame);
+    }
+
+    fn start(&mut self, version: Version) {
+        self.origin.version = version;
+        self.stay.session.state.borrow_mut().version = version;
+    }
+
+    fn refuse(&self, to: (Version, i16), refusal: &Refusal) -> Next {
+        // A version that is not offered is answered in the highest that is.
+        let version = to.0.min(self.handshake.version_max());
+        let stream = refusal.stream(to.1);
+        self.stay
+            .session
+            .protest((version, stream), &refusal.to_string());
+        if !refusal.is_fatal() {
+            return Next::Continue;
+        }
+        self.part(refusal);
+        Next::Close
+    }
+
+    /// The connection ends by the client's fault.
+    fn part(&self, cause: &(dyn std::error::Error + 'static)) {
+        self.stay.sessions.expect_end(&self.stay.session);
+        if let Some(suppressed) = self.stay.sessions.admit("protocol") {
+            tracing::warn!(
+                suppressed,
+                cause,
+                "closing a client that broke the protocol"
+            );
+        }
+    }
+}
+
+impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
+    const DIRECTION: Direction = Direction::Request;
+
+    #[inline]
+    fn wake(&mut self) {
+        self.stay.requests.wake();
+    }
+
+    #[inline]
+    fn frame(&mut self, frame: Frame<'_>) -> Next {
+        let to = (frame.header.version, frame.header.stream);
+        let reply = self.handshake.handle_frame(frame);
+        if let Reply::Pass(frame) = reply {
+            self.pass(frame);
+            return Next::Continue;
+        }
+        self.answer(to, reply)
+    }
+
+    fn fault(&mut self, fault: HeaderFault) {
+        let told = answer::fault(&fault, self.handshake.version_max());
+        let to = (self.origin.version, told.stream);
+        self.stay.session.protest(to, &told.sentence);
+        self.part(&fault);
+    }
+
+    #[inline]
+    fn limit(&self) -> usize {
+        if self.handshake.is_ready() {
+            self.stay.sessions.config.frame_max.get() as usize
+        } else {
+            HANDSHAKE_FRAME_MAX
+        }
+    }
+
+    #[inline]
+    fn is_paused(&self) -> bool {
+        let in_flight_max = self.stay.sessions.config.in_flight_max.get();
+        self.stay.session.is_paused(in_flight_max)
+    }
+}
+
+impl<R: Requests<Outlet>> Conversation<'_, R> {
+    /// Answers what is not a request for dispatch.
+    fn answer(&mut self, to: (Version, i16), reply: Reply<'_>) -> Next {
+        let session = &self.stay.session;
+        self.stay
+            .requests
+            .metrics()
+            .client_request(RequestKind::Session);
+        match reply {
+            Reply::Pass(frame) => self.pass(frame),
+            Reply::Ready => {
+                session.put(to, 0, Opcode::Ready, |_body| {});
+                self.start(to.0);
+                return Next::Return;
+            }
+            Reply::Refuse(refusal) => return self.refuse(to, &refusal),
+            Reply::Register(events) => {
+                session.state.borrow_mut().handle_register(events);
+                session.put(to, 0, Opcode::Ready, |_body| {});
+            }
+            Reply::Supported => session.put(to, 0, Opcode::Supported, |body| {
+                supported::put(body, offered(self.handshake.version_max()));
+            }),
+        }
+        Next::Continue
+    }
+}

@@ -1,0 +1,291 @@
+//! What a client may say before and after STARTUP.
+//!
+//! ```text
+//! Greeting --OPTIONS--> Greeting
+//! Greeting --STARTUP--> Ready(version) --OPTIONS, REGISTER, requests--> Ready(version)
+//! ```
+//! Sentences are those of Cassandra 4 where it has one: drivers read some of them. As there, a
+//! well-formed message at the wrong time costs an error and not the connection.
+
+use crate::wire::header::{FLAG_BETA, FLAG_COMPRESSED, FLAG_PAYLOAD, FLAG_TRACING, FLAG_WARNINGS};
+use crate::wire::request::register::Events;
+use crate::wire::request::startup::Startup;
+use crate::wire::{Cursor, Frame, Malformed, Opcode, Version};
+
+/// Flags that exist. Servers pass over those that mean nothing on a request.
+const FLAGS_KNOWN: u8 = FLAG_BETA | FLAG_COMPRESSED | FLAG_PAYLOAD | FLAG_TRACING | FLAG_WARNINGS;
+/// Flags that mean something to dispatch.
+const FLAGS_PASSED: u8 = FLAG_PAYLOAD | FLAG_TRACING;
+/// The lowest CQL that the native protocol carries.
+const CQL_MAJOR_MIN: u32 = 3;
+
+/// Which messages are allowed now.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    version_max: Version,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Greeting,
+    Ready(Version),
+}
+
+/// What is done with a frame.
+#[derive(Debug)]
+pub(super) enum Reply<'a> {
+    /// It is a request for dispatch.
+    Pass(Frame<'a>),
+    /// READY: the handshake is over.
+    Ready,
+    /// An ERROR.
+    Refuse(Refusal),
+    /// READY, and these events are wanted from now on.
+    Register(Events),
+    /// SUPPORTED.
+    Supported,
+}
+
+/// Why a frame gets an error from here, always a `PROTOCOL_ERROR`.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Compressed, and no compression was agreed on.
+    #[error("Received a compressed frame, but no compression was negotiated")]
+    Compressed,
+    /// A compression that is not offered.
+    #[error("Unknown compression algorithm: {0}")]
+    Compression(String),
+    /// A CQL version below 3, or none.
+    #[error(
+        "CQL version {0} is not supported by the binary protocol \
+         (supported version are >= 3.0.0)"
+    )]
+    CqlVersion(String),
+    /// The option is mandatory.
+    #[error("Missing value CQL_VERSION in STARTUP message")]
+    CqlVersionMissing,
+    /// A flag that does not exist.
+    #[error("Unknown header flags {0:#04x}")]
+    Flags(u8),
+    /// A body that is not what its opcode says.
+    #[error("Malformed {0} message: {1}")]
+    Malformed(&'static str, Malformed),
+    /// Version 3 has no custom payload.
+    #[error("Received frame with CUSTOM_PAYLOAD flag for native protocol version < 4")]
+    Payload,
+    /// STARTUP on a connection that had its own.
+    #[error("Unexpected message STARTUP, the connection is already initialized")]
+    Started,
+    /// A credential that nobody asked for.
+    #[error("Unexpected message AUTH_RESPONSE, no authentication is under way")]
+    Unasked,
+    /// Only OPTIONS and STARTUP come before READY.
+    #[error("Unexpected message {0}, expecting STARTUP or OPTIONS")]
+    Unexpected(&'static str),
+    /// Not spoken here. Drivers take the version to step down to from this sentence.
+    #[error(
+        "Invalid or unsupported protocol version ({number}); the lowest supported version is {} \
+         and the greatest is {}",
+        Version::ALL[0].number(),
+        version_max.number()
+    )]
+    Version { number: u8, version_max: Version },
+    /// Another version than that of STARTUP.
+    #[error(
+        "Invalid message version. Got {} but previous messages on this connection had version {}",
+        name(*got),
+        name(*known)
+    )]
+    VersionChanged { got: Version, known: Version },
+}
+
+impl Refusal {
+    /// Whether the connection closes after the answer.
+    pub(super) const fn is_fatal(&self) -> bool {
+        match self {
+            Self::Compressed
+            | Self::Flags(_)
+            | Self::Payload
+            | Self::Version { .. }
+            | Self::VersionChanged { .. } => true,
+            Self::Compression(_)
+            | Self::CqlVersion(_)
+            | Self::CqlVersionMissing
+            | Self::Malformed(..)
+            | Self::Started
+            | Self::Unasked
+            | Self::Unexpected(_) => false,
+        }
+    }
+
+    /// The stream that the answer goes to.
+    pub(super) const fn stream(&self, asked: i16) -> i16 {
+        // As a server that could not read the rest of such a header.
+        if matches!(self, Self::Version { .. }) {
+            0
+        } else {
+            asked
+        }
+    }
+}
+
+impl Handshake {
+    /// A new connection, offered versions up to `version_max`.
+    pub(super) const fn new(version_max: Version) -> Self {
+        Self {
+            version_max,
+            stage: Stage::Greeting,
+        }
+    }
+
+    /// The highest version that is offered.
+    pub(super) const fn version_max(&self) -> Version {
+        self.version_max
+    }
+
+    /// Whether requests are taken.
+    pub(super) fn is_ready(&self) -> bool {
+        self.stage != Stage::Greeting
+    }
+
+    /// Takes a frame.
+    #[inline]
+    pub(super) fn handle_frame<'a>(&mut self, frame: Frame<'a>) -> Reply<'a> {
+        self.judge(frame).unwrap_or_else(Reply::Refuse)
+    }
+
+    #[inline]
+    fn judge<'a>(&mut self, mut frame: Frame<'a>) -> Result<Reply<'a>, Refusal> {
+        self.judge_version(frame.header.version)?;
+        judge_flags(&frame)?;
+        if let Stage::Greeting = self.stage {
+            return self.greet(&frame);
+        }
+        match frame.header.opcode {
+            Opcode::Batch | Opcode::Execute | Opcode::Prepare | Opcode::Query => {
+                frame.header.flags &= FLAGS_PASSED;
+                Ok(Reply::Pass(frame))
+            }
+            Opcode::Options => Ok(Reply::Supported),
+            Opcode::Register => body(&frame)
+                .and_then(Events::parse)
+                .map(Reply::Register)
+                .map_err(|fault| Refusal::Malformed("REGISTER", fault)),
+            Opcode::Startup => Err(Refusal::Started),
+            Opcode::AuthResponse => Err(Refusal::Unasked),
+            answer => Err(Refusal::Unexpected(label(answer))),
+        }
+    }
+
+    const fn judge_version(&self, got: Version) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Greeting if self.version_max.number() < got.number() => Err(Refusal::Version {
+                number: got.number(),
+                version_max: self.version_max,
+            }),
+            Stage::Ready(known) if known.number() != got.number() => {
+                Err(Refusal::VersionChanged { got, known })
+            }
+            Stage::Greeting | Stage::Ready(_) => Ok(()),
+        }
+    }
+
+    fn greet(&mut self, frame: &Frame<'_>) -> Result<Reply<'static>, Refusal> {
+        match frame.header.opcode {
+            Opcode::Options => Ok(Reply::Supported),
+            Opcode::Startup => {
+                let startup = body(frame)
+                    .and_then(Startup::parse)
+                    .map_err(|fault| Refusal::Malformed("STARTUP", fault))?;
+                judge_startup(&startup)?;
+                self.stage = Stage::Ready(frame.header.version);
+                Ok(Reply::Ready)
+            }
+            other => Err(Refusal::Unexpected(label(other))),
+        }
+    }
+}
+
+#[inline]
+fn judge_flags(frame: &Frame<'_>) -> Result<(), Refusal> {
+    let (flags, opcode) = (frame.header.flags, frame.header.opcode);
+    if flags & !FLAGS_PASSED == 0 && (flags & FLAG_PAYLOAD == 0) {
+        return Ok(());
+    }
+    if flags & !FLAGS_KNOWN != 0 {
+        return Err(Refusal::Flags(flags & !FLAGS_KNOWN));
+    }
+    // gocql with a compressor flags its first OPTIONS, whose body is empty; servers let it pass.
+    if flags & FLAG_COMPRESSED != 0 && opcode != Opcode::Options {
+        return Err(Refusal::Compressed);
+    }
+    if flags & FLAG_PAYLOAD != 0 && frame.header.version < Version::V4 {
+        return Err(Refusal::Payload);
+    }
+    Ok(())
+}
+
+fn judge_startup(startup: &Startup<'_>) -> Result<(), Refusal> {
+    let version = startup.cql_version.ok_or(Refusal::CqlVersionMissing)?;
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if major.is_none_or(|major: u32| major < CQL_MAJOR_MIN) {
+        return Err(Refusal::CqlVersion(excerpt(version)));
+    }
+    match startup.compression {
+        Some(name) => Err(Refusal::Compression(excerpt(name).to_lowercase())),
+        None => Ok(()),
+    }
+}
+
+/// A request's own body, behind the payload that its flags announce.
+fn body<'a>(frame: &Frame<'a>) -> Result<Cursor<'a>, Malformed> {
+    let mut cursor = Cursor::new(frame.body);
+    if frame.header.flags & FLAG_PAYLOAD != 0 {
+        cursor.skip_bytes_map()?;
+    }
+    Ok(cursor)
+}
+
+/// What a stranger wrote, short enough to be told back.
+fn excerpt(text: &str) -> String {
+    text.chars().take(32).collect()
+}
+
+const fn name(version: Version) -> &'static str {
+    match version {
+        Version::V3 => "3/v3",
+        Version::V4 => "4/v4",
+    }
+}
+
+/// The versions that SUPPORTED lists.
+pub(super) fn offered(version_max: Version) -> &'static [&'static str] {
+    const NAMES: [&str; Version::ALL.len()] = [name(Version::V3), name(Version::V4)];
+    NAMES.get(..=version_max.index()).unwrap_or(&NAMES)
+}
+
+/// An opcode as the specification writes it.
+const fn label(opcode: Opcode) -> &'static str {
+    match opcode {
+        Opcode::AuthResponse => "AUTH_RESPONSE",
+        Opcode::Batch => "BATCH",
+        Opcode::Execute => "EXECUTE",
+        Opcode::Options => "OPTIONS",
+        Opcode::Prepare => "PREPARE",
+        Opcode::Query => "QUERY",
+        Opcode::Register => "REGISTER",
+        Opcode::Startup => "STARTUP",
+        Opcode::AuthChallenge
+        | Opcode::AuthSuccess
+        | Opcode::Authenticate
+        | Opcode::Error
+        | Opcode::Event
+        | Opcode::Ready
+        | Opcode::Result
+        | Opcode::Supported => "of a server",
+    }
+}

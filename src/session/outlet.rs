@@ -1,0 +1,161 @@
+//! The way back to one client: frames into its outbox, and the count of what it still waits for.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+
+use super::state::State;
+use super::{Requests, answer};
+use crate::dispatch::{Client, Error};
+use crate::socket::Outbox;
+use crate::wire::header::Direction;
+use crate::wire::response::{Prefix, error};
+use crate::wire::{ClientStream, Opcode, Version, code, put};
+
+/// Bytes of answers that a client has not taken. Beyond it nothing more is read from it.
+const OUTBOX_MAX: usize = 1024 * 1024;
+/// Bytes that wait when an event comes. Beyond it the client is cut off: one that misses an event
+/// would go on with a schema that is gone.
+const OUTBOX_EVENTS_MAX: usize = 16 * 1024 * 1024;
+
+/// One client, shared by its task, the registry and the answers on their way.
+pub(super) struct Session {
+    pub(super) outbox: Outbox,
+    pub(super) state: RefCell<State>,
+    /// Its place in the registry.
+    pub(super) place: Cell<usize>,
+    /// Weak, as its requests in flight hold outlets.
+    requests: Weak<dyn Requests<Outlet>>,
+}
+
+impl Session {
+    pub(super) fn new<R: Requests<Outlet>>(requests: &Rc<R>, version: Version) -> Rc<Self> {
+        let requests: Rc<dyn Requests<Outlet>> = Rc::<R>::clone(requests);
+        Rc::new(Self {
+            outbox: Outbox::default(),
+            state: RefCell::new(State::new(version)),
+            place: Cell::new(0),
+            requests: Rc::downgrade(&requests),
+        })
+    }
+
+    /// Whether the client has to wait before more of it is read. Every answer ends the wait anew,
+    /// as it wakes the outbox; so does a flush.
+    #[inline]
+    pub(super) fn is_paused(&self, in_flight_max: usize) -> bool {
+        let state = self.state.borrow();
+        state.is_draining || in_flight_max <= state.in_flight() || OUTBOX_MAX < self.outbox.len()
+    }
+
+    /// Takes no more requests; closes once those in flight are answered.
+    pub(super) fn drain(&self) {
+        if self.state.borrow_mut().handle_drain() {
+            self.outbox.close();
+        }
+    }
+
+    /// Sends an event.
+    pub(super) fn event(&self, body: &[u8]) {
+        if OUTBOX_EVENTS_MAX < self.outbox.len() {
+            self.outbox.abort();
+            return;
+        }
+        let version = self.state.borrow().version;
+        self.put((version, -1), 0, Opcode::Event, |out| {
+            out.extend_from_slice(body);
+        });
+    }
+
+    /// Sends a `PROTOCOL_ERROR`.
+    pub(super) fn protest(&self, to: (Version, i16), sentence: &str) {
+        self.put(to, 0, Opcode::Error, |out| {
+            error::put(out, code::PROTOCOL_ERROR, sentence);
+        });
+    }
+
+    /// Puts one frame into the outbox, unless the client is gone.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        (version, stream): (Version, i16),
+        flags: u8,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.outbox.is_closed() {
+            return;
+        }
+        let Some(requests) = self.requests.upgrade() else {
+            return;
+        };
+        let failed = self.outbox.put(requests.buffers(), |out| {
+            let direction = Direction::Response;
+            let begun = put::begin(out, (version, direction), flags, stream, opcode);
+            let start = out.len();
+            body(out);
+            put::end(out, begun);
+            match opcode {
+                Opcode::Error => out.get(start..).and_then(|body| error_code(flags, body)),
+                _ => None,
+            }
+        });
+        if let Some(code) = failed {
+            requests.metrics().client_error(code);
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Session")
+            .field("outbox", &self.outbox.len())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+fn error_code(flags: u8, body: &[u8]) -> Option<i32> {
+    let (_, mut content) = Prefix::split(flags, body).ok()?;
+    content.i32().ok()
+}
+
+/// A client as answers see it. Answers to one that went away are dropped.
+#[derive(Clone, Debug)]
+pub struct Outlet(Rc<Session>);
+
+impl Outlet {
+    pub(super) const fn new(session: Rc<Session>) -> Self {
+        Self(session)
+    }
+
+    fn answered(&self) {
+        if self.0.state.borrow_mut().handle_answer() {
+            self.0.outbox.close();
+        }
+    }
+}
+
+impl Client for Outlet {
+    #[inline]
+    fn answer(
+        &self,
+        (version, stream): (Version, ClientStream),
+        flags: u8,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.0.put((version, stream.0), flags, opcode, body);
+        self.answered();
+    }
+
+    fn refuse(&self, (version, stream): (Version, ClientStream), error: &Error) {
+        let to = (version, stream.0);
+        self.0
+            .put(to, 0, Opcode::Error, |out| answer::put(out, error));
+        self.answered();
+    }
+
+    fn use_keyspace(&self, keyspace: &str) {
+        self.0.state.borrow_mut().keyspace = Some(Rc::from(keyspace));
+    }
+}

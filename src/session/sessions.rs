@@ -1,0 +1,208 @@
+//! The sessions of one thread: who is open, who wants which events, who has to go.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::outlet::{Outlet, Session};
+use super::{Config, Requests};
+use crate::telemetry::Throttle;
+use crate::wire::request::register::Events;
+use crate::wire::{Cursor, Version, put};
+
+/// One log line a cause and thread in this time.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What an event tells of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventKind {
+    /// `SCHEMA_CHANGE`.
+    Schema,
+    /// `STATUS_CHANGE`.
+    Status,
+    /// `TOPOLOGY_CHANGE`.
+    Topology,
+}
+
+impl EventKind {
+    const fn is_in(self, events: Events) -> bool {
+        match self {
+            Self::Schema => events.schema,
+            Self::Status => events.status,
+            Self::Topology => events.topology,
+        }
+    }
+}
+
+/// All open sessions of one thread.
+#[derive(Debug)]
+pub struct Sessions {
+    pub(super) config: Config,
+    version_max: Cell<Version>,
+    open: RefCell<Vec<Weak<Session>>>,
+    /// Told to close and asked again at the next sweep, and the one after.
+    closing: RefCell<[Vec<Weak<Session>>; 2]>,
+    throttle: RefCell<Throttle>,
+}
+
+impl Sessions {
+    /// Nobody is here yet; clients are offered versions up to `version_max`.
+    #[must_use]
+    pub fn new(config: Config, version_max: Version) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            version_max: Cell::new(version_max),
+            open: RefCell::default(),
+            closing: RefCell::default(),
+            throttle: RefCell::new(Throttle::new(LOG_EVERY)),
+        })
+    }
+
+    /// Offers new clients versions up to this one. Connections that speak a higher one take no
+    /// more requests and close once theirs are answered, so that drivers negotiate anew.
+    pub fn offer(&self, version_max: Version) {
+        self.version_max.set(version_max);
+        self.each(|session| {
+            if version_max < session.state.borrow().version {
+                session.drain();
+            }
+        });
+    }
+
+    /// Sends an event to the clients that registered for its kind: `body` is a whole EVENT body as
+    /// version 4 has it.
+    pub fn event(&self, kind: EventKind, body: &[u8]) {
+        let for_v3 = match kind {
+            EventKind::Schema => schema_for_v3(body),
+            EventKind::Status | EventKind::Topology => Cow::Borrowed(body),
+        };
+        self.each(|session| {
+            let (events, version) = {
+                let state = session.state.borrow();
+                (state.events, state.version)
+            };
+            if !kind.is_in(events) {
+                return;
+            }
+            match version {
+                Version::V3 => session.event(&for_v3),
+                Version::V4 => session.event(body),
+            }
+        });
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Whether nobody is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    pub(super) const fn version_max(&self) -> Version {
+        self.version_max.get()
+    }
+
+    /// Takes no more requests from anybody; each closes once its own are answered.
+    pub(super) fn drain(&self) {
+        self.each(Session::drain);
+    }
+
+    /// Closes all at once.
+    pub(super) fn abort(&self) {
+        self.each(|session| session.outbox.abort());
+    }
+
+    /// Remembers a session whose last words are on their way.
+    pub(super) fn expect_end(&self, session: &Rc<Session>) {
+        self.closing.borrow_mut()[0].push(Rc::downgrade(session));
+    }
+
+    /// Cuts off whoever has not taken its last words since the sweep before the last.
+    pub(super) fn sweep(&self) {
+        let mut closing = self.closing.borrow_mut();
+        let [fresh, overdue] = &mut *closing;
+        for session in overdue.drain(..).filter_map(|session| session.upgrade()) {
+            session.outbox.abort();
+        }
+        std::mem::swap(fresh, overdue);
+    }
+
+    /// Whether a line of this cause may be logged now: if so, how many were suppressed before it.
+    pub(super) fn admit(&self, cause: &'static str) -> Option<u64> {
+        let now = Instant::now().into_std();
+        self.throttle.borrow_mut().admit(cause, now)
+    }
+
+    fn each(&self, mut tell: impl FnMut(&Session)) {
+        for session in self.open.borrow().iter().filter_map(Weak::upgrade) {
+            tell(&session);
+        }
+    }
+
+    fn enter(&self, session: &Rc<Session>) {
+        let mut open = self.open.borrow_mut();
+        session.place.set(open.len());
+        open.push(Rc::downgrade(session));
+    }
+
+    fn leave(&self, session: &Session) {
+        let mut open = self.open.borrow_mut();
+        let place = session.place.get();
+        open.swap_remove(place);
+        if let Some(moved) = open.get(place).and_then(Weak::upgrade) {
+            moved.place.set(place);
+        }
+    }
+}
+
+/// A client's stay among the sessions: it ends with this value, however its task does.
+pub(super) struct Stay<R: Requests<Outlet>> {
+    pub(super) session: Rc<Session>,
+    pub(super) sessions: Rc<Sessions>,
+    pub(super) requests: Rc<R>,
+}
+
+impl<R: Requests<Outlet>> Stay<R> {
+    pub(super) fn new(sessions: &Rc<Sessions>, requests: &Rc<R>) -> Self {
+        let session = Session::new(requests, sessions.version_max());
+        sessions.enter(&session);
+        requests.metrics().client_connected();
+        Self {
+            session,
+            sessions: Rc::clone(sessions),
+            requests: Rc::clone(requests),
+        }
+    }
+}
+
+impl<R: Requests<Outlet>> Drop for Stay<R> {
+    fn drop(&mut self) {
+        // From here on answers are dropped.
+        self.session.outbox.abort();
+        self.sessions.leave(&self.session);
+        self.requests.metrics().client_gone();
+    }
+}
+
+/// Version 3 knows neither functions nor aggregates: servers tell that the keyspace was updated.
+fn schema_for_v3(body: &[u8]) -> Cow<'_, [u8]> {
+    let mut cursor = Cursor::new(body);
+    let mut next = || cursor.string().unwrap_or_default();
+    let (_event, _change, target, keyspace) = (next(), next(), next(), next());
+    if !matches!(target, "AGGREGATE" | "FUNCTION") {
+        return Cow::Borrowed(body);
+    }
+    let mut out = Vec::new();
+    for text in ["SCHEMA_CHANGE", "UPDATED", "KEYSPACE", keyspace] {
+        put::string(&mut out, text);
+    }
+    Cow::Owned(out)
+}

@@ -1,0 +1,3 @@
+//! Clients as strangers: raw bytes in, raw bytes out.
+
+mod handshake;
