@@ -2,6 +2,7 @@
 
 use super::support::{Stranger, config, eventually, house, in_flight, options, query};
 use crate::session::Config;
+use crate::session::sessions::Stay;
 use crate::wire::Version;
 
 const BIG: usize = 65_536;
@@ -94,6 +95,19 @@ async fn answers_to_a_client_that_left_are_dropped() {
         house.holds(0).await;
         assert!(house.echo.release() && house.echo.release());
         house.serves_others().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_take_its_last_words_is_cut_off_at_the_second_sweep() {
+    house(config(), async |house| {
+        let stay = Stay::new(&house.sessions, &house.echo);
+        house.sessions.expect_end(&stay.session);
+        house.sessions.sweep();
+        assert!(!stay.session.outbox.is_closed());
+        house.sessions.sweep();
+        assert!(stay.session.outbox.is_closed());
     })
     .await;
 }
