@@ -1,6 +1,8 @@
 //! One client's task: its handshake under a deadline, its requests, its farewell.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,17 +45,36 @@ async fn speak<R: Requests<Outlet>>(
     dialled: SocketAddr,
     stay: &Stay<R>,
 ) -> End {
-    let (outbox, buffers) = (&stay.session.outbox, stay.requests.buffers());
     let mut socket = Socket::new(stream);
     let mut conversation = Conversation::new(stay, dialled);
     // The timer lives in a box of its own, which goes with the handshake.
-    let greeting = socket.drive(outbox, buffers, &mut conversation);
+    let greeting = drive(&mut socket, &mut conversation);
     match Box::pin(timeout(HANDSHAKE_WITHIN, greeting)).await {
         Ok(End::Returned) => {}
         Ok(end) => return end,
         Err(_elapsed) => return End::Lost(std::io::ErrorKind::TimedOut.into()),
     }
-    socket.drive(outbox, buffers, &mut conversation).await
+    drive(&mut socket, &mut conversation).await
+}
+
+/// Drives the socket, and once more at once where a pause ended by what was flushed last: the
+/// socket has stopped reading by then, and nobody else would wake it.
+async fn drive<R: Requests<Outlet>>(
+    socket: &mut Socket<&mut TcpStream>,
+    conversation: &mut Conversation<'_, R>,
+) -> End {
+    let stay = conversation.stay;
+    let in_flight_max = stay.sessions.config.in_flight_max.get();
+    let (outbox, buffers) = (&stay.session.outbox, stay.requests.buffers());
+    let mut driving = pin!(socket.drive(outbox, buffers, conversation));
+    poll_fn(|cx| {
+        let end = driving.as_mut().poll(cx);
+        if end.is_pending() && stay.session.resumes(in_flight_max) {
+            cx.waker().wake_by_ref();
+        }
+        end
+    })
+    .await
 }
 
 /// Lets the client read the last answers: a socket that is closed with bytes of the client unread

@@ -24,6 +24,10 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// A peer that says nothing for this long is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// A peer that takes nothing of what waits for it for this long is cut off by the kernel: what
+/// waits is memory of ours.
+#[cfg(target_os = "linux")]
+const UNTAKEN: Duration = Duration::from_secs(120);
 
 /// A client's socket on its way to its worker.
 #[derive(Debug)]
@@ -213,5 +217,8 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE_EVERY);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNTAKEN))?;
+    socket.set_tcp_keepalive(&keepalive)
 }

@@ -1,6 +1,6 @@
 //! One client connection: accept, handshake, loop.
 //!
-//! [`Acceptor`] deals sockets to the worker threads; [`serve`] runs one task for each client of its
+//! [`Acceptor`] deals sockets to the worker threads; [`serve()`] runs one task for each client of its
 //! thread; [`Sessions`] knows which are open. A request goes to [`Requests`], its answer comes back
 //! through the client's [`Outlet`], at once or later.
 //!

@@ -8,12 +8,13 @@ use super::state::State;
 use super::{Requests, answer};
 use crate::dispatch::{Client, Error};
 use crate::socket::Outbox;
-use crate::wire::header::Direction;
+use crate::wire::header::{Direction, HEADER_LEN};
 use crate::wire::response::{Prefix, error};
 use crate::wire::{ClientStream, Opcode, Version, code, put};
 
-/// Bytes of answers that a client has not taken. Beyond it nothing more is read from it.
-const OUTBOX_MAX: usize = 1024 * 1024;
+/// Bytes put since the client had last taken everything. Beyond it nothing more is read from it
+/// until it has: an outbox gives its memory back only once it is empty.
+const BACKLOG_MAX: usize = 1024 * 1024;
 /// Bytes that wait when an event comes. Beyond it the client is cut off: one that misses an event
 /// would go on with a schema that is gone.
 const OUTBOX_EVENTS_MAX: usize = 16 * 1024 * 1024;
@@ -24,6 +25,10 @@ pub(super) struct Session {
     pub(super) state: RefCell<State>,
     /// Its place in the registry.
     pub(super) place: Cell<usize>,
+    /// Bytes put since the outbox was empty.
+    backlog: Cell<usize>,
+    /// It was found paused since [`Session::resumes`] was last asked.
+    was_paused: Cell<bool>,
     /// Weak, as its requests in flight hold outlets.
     requests: Weak<dyn Requests<Outlet>>,
 }
@@ -35,16 +40,28 @@ impl Session {
             outbox: Outbox::default(),
             state: RefCell::new(State::new(version)),
             place: Cell::new(0),
+            backlog: Cell::new(0),
+            was_paused: Cell::new(false),
             requests: Rc::downgrade(&requests),
         })
     }
 
-    /// Whether the client has to wait before more of it is read. Every answer ends the wait anew,
-    /// as it wakes the outbox; so does a flush.
+    /// Whether the client has to wait before more of it is read.
     #[inline]
     pub(super) fn is_paused(&self, in_flight_max: usize) -> bool {
         let state = self.state.borrow();
-        state.is_draining || in_flight_max <= state.in_flight() || OUTBOX_MAX < self.outbox.len()
+        let is_paused = state.is_draining
+            || in_flight_max <= state.in_flight()
+            || (BACKLOG_MAX < self.backlog.get() && !self.outbox.is_empty());
+        if is_paused {
+            self.was_paused.set(true);
+        }
+        is_paused
+    }
+
+    /// Whether a pause has ended since reading stopped for it.
+    pub(super) fn resumes(&self, in_flight_max: usize) -> bool {
+        self.was_paused.take() && !self.is_paused(in_flight_max)
     }
 
     /// Takes no more requests; closes once those in flight are answered.
@@ -88,12 +105,17 @@ impl Session {
         let Some(requests) = self.requests.upgrade() else {
             return;
         };
+        if self.outbox.is_empty() {
+            self.backlog.set(0);
+        }
         let failed = self.outbox.put(requests.buffers(), |out| {
             let direction = Direction::Response;
             let begun = put::begin(out, (version, direction), flags, stream, opcode);
             let start = out.len();
             body(out);
             put::end(out, begun);
+            let written = HEADER_LEN + out.len() - start;
+            self.backlog.set(self.backlog.get() + written);
             match opcode {
                 Opcode::Error => out.get(start..).and_then(|body| error_code(flags, body)),
                 _ => None,

@@ -1,3 +1,11 @@
-//! Clients as strangers: raw bytes in, raw bytes out.
+//! Clients as strangers: raw bytes in, raw bytes out, over loopback.
 
+mod events;
 mod handshake;
+mod hostile;
+mod idle;
+mod listener;
+mod pressure;
+mod shutdown;
+mod stories;
+mod support;

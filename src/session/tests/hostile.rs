@@ -1,0 +1,218 @@
+//! Bytes of strangers: an error or a closed connection, and nobody else's trouble.
+
+use std::time::Duration;
+
+use super::support::{bytes, config, frame, house, options, query, startup};
+use crate::session::Config;
+use crate::wire::{Opcode, Version};
+
+#[tokio::test]
+async fn a_first_frame_that_is_none_is_told_so_and_the_connection_closes() {
+    let version = |number| {
+        format!(
+            "Invalid or unsupported protocol version ({number}); \
+             the lowest supported version is 3 and the greatest is 4"
+        )
+    };
+    let cases: [(&[u8], i16, String); 11] = [
+        (&[5, 0, 0, 1, 5, 0, 0, 0, 0], 0, version(5)),
+        (&[5, 0x10, 0, 1, 5, 0, 0, 0, 0], 0, version(5)),
+        (&[6, 0x10, 0, 1, 5, 0, 0, 0, 0], 0, version(6)),
+        (&[1, 0, 1, 5, 0, 0, 0, 0], 0, version(1)),
+        (&[2], 0, version(2)),
+        (b"GET / HTTP/1.1\r\n\r\n", 0, version(0x47)),
+        (&[22, 3, 1, 2, 0, 1, 0, 1], 0, version(22)),
+        (
+            &[4, 0, 0, 9, 0x77, 0, 0, 0, 0],
+            9,
+            "unknown opcode 0x77".to_owned(),
+        ),
+        (
+            &[4, 0, 0, 9, 0x08, 0, 0, 0, 0],
+            9,
+            "unknown opcode 0x08".to_owned(),
+        ),
+        (
+            &[4, 0, 0xFF, 0xFF, 5, 0, 0, 0, 0],
+            0,
+            "stream id -1 is negative; a client's must not be".to_owned(),
+        ),
+        (
+            &[4, 0, 0, 9, 1, 0, 2, 0, 1],
+            9,
+            "a body of 131073 bytes is above the limit of 131072".to_owned(),
+        ),
+    ];
+    house(config(), async |house| {
+        for (told, stream, sentence) in cases {
+            let mut client = house.client().await;
+            client.send(told).await;
+            let answer = client.answer().await;
+            assert_eq!((answer.version, answer.stream), (4, stream), "{told:?}");
+            assert_eq!(answer.error(), (0x000A, sentence));
+            client.closed().await;
+        }
+        house.serves_others().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_ready_a_broken_frame_costs_the_connection_and_its_answer_is_read() {
+    let long = frame(Version::V4, 3, Opcode::Query, &[b'x'; 2_000]);
+    let mut negative = query(1, "x");
+    negative[2] = 0x80;
+    let mut flagged = query(3, "x");
+    flagged[1] = 0x80;
+    let mut compressed = query(3, "x");
+    compressed[1] = 0x01;
+    let other = frame(Version::V3, 3, Opcode::Query, b"x");
+    let cases = [
+        (long, 3, "a body of 2000 bytes is above the limit of 1000"),
+        (negative, 0, "stream id -32767 is negative"),
+        (flagged, 3, "Unknown header flags 0x80"),
+        (compressed, 3, "no compression was negotiated"),
+        (other, 3, "Got 3/v3 but previous messages"),
+        (vec![0x16, 3, 1], 0, "protocol version (22)"),
+    ];
+    let small = Config {
+        frame_max: bytes(1_000),
+        ..config()
+    };
+    house(small, async |house| {
+        for (told, stream, sentence) in cases {
+            let mut client = house.started(Version::V4).await;
+            // What follows is unread when the connection closes; the answer arrives all the same.
+            let rest = query(9, "unread").repeat(100);
+            client.send(&[told, rest].concat()).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.stream, stream);
+            let (code, told) = answer.error();
+            assert_eq!(code, 0x000A);
+            assert!(told.contains(sentence), "{told}");
+            client.closed().await;
+        }
+        house.serves_others().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn garbage_after_startup_is_one_clients_trouble() {
+    house(config(), async |house| {
+        let mut seed = 0x9E37_79B9_u32;
+        for _ in 0..64 {
+            let mut garbage = startup(Version::V4);
+            for _ in 0..512 {
+                seed ^= seed << 13;
+                seed ^= seed >> 17;
+                seed ^= seed << 5;
+                garbage.push(seed.to_be_bytes()[0]);
+            }
+            let mut client = house.client().await;
+            client.send(&garbage).await;
+            assert_eq!(client.answer().await.opcode, 0x02);
+            // Whatever it was taken for, it did not last.
+            drop(client);
+        }
+        house.holds(0).await;
+        house.serves_others().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_startup_that_is_malformed_or_wants_compression_is_refused() {
+    let compression = |name: &str| {
+        let length = u8::try_from(name.len()).unwrap();
+        let mut body = vec![0, 2, 0, 11];
+        body.extend_from_slice(b"CQL_VERSION\0\x053.0.0\0\x0BCOMPRESSION\0");
+        body.push(length);
+        body.extend_from_slice(name.as_bytes());
+        body
+    };
+    let cases = [
+        (vec![], "Malformed STARTUP message"),
+        (vec![0xFF, 0xFF, 0, 1], "Malformed STARTUP message"),
+        (vec![0, 0], "Missing value CQL_VERSION"),
+        (compression("zstd"), "Unknown compression algorithm: zstd"),
+        (compression("lz4"), "Unknown compression algorithm: lz4"),
+    ];
+    house(config(), async |house| {
+        for (body, sentence) in cases {
+            let mut client = house.client().await;
+            client
+                .send(&frame(Version::V4, 1, Opcode::Startup, &body))
+                .await;
+            let (code, told) = client.answer().await.error();
+            assert_eq!(code, 0x000A);
+            assert!(told.contains(sentence), "{told}");
+            client.send(&query(2, "x")).await;
+            assert_eq!(client.answer().await.error().0, 0x000A);
+        }
+        assert_eq!(house.echo.seen.get(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_is_not_ready_in_time_is_let_go() {
+    let start = startup(Version::V4);
+    let said: [&[u8]; 4] = [&[], &[4, 0, 0], &start[..20], &options(1)];
+    house(config(), async |house| {
+        for said in said {
+            let mut client = house.client().await;
+            client.send(said).await;
+            house.holds(1).await;
+            pass(Duration::from_secs(9)).await;
+            assert_eq!(house.sessions.len(), 1);
+            pass(Duration::from_secs(2)).await;
+            if said == options(1) {
+                assert_eq!(client.answer().await.opcode, 0x06);
+            }
+            client.closed().await;
+            house.holds(0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_ready_silence_is_fine_even_within_a_frame() {
+    house(config(), async |house| {
+        let mut client = house.started(Version::V4).await;
+        let request = query(1, "at last");
+        let (head, tail) = request.split_at(12);
+        client.send(head).await;
+        pass(Duration::from_secs(3_600)).await;
+        house.serves_others().await;
+        client.send(tail).await;
+        assert_eq!(client.answer().await.text(), "at last");
+    })
+    .await;
+}
+
+/// Lets time pass, and whoever waited for it run.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection() {
+    house(config(), async |house| {
+        let mut bystander = house.started(Version::V4).await;
+        let mut unlucky = house.started(Version::V4).await;
+        unlucky.send(&query(1, "panic")).await;
+        unlucky.closed().await;
+        bystander.send(&query(1, "unharmed")).await;
+        assert_eq!(bystander.answer().await.text(), "unharmed");
+        house.holds(1).await;
+        house.serves_others().await;
+    })
+    .await;
+}
