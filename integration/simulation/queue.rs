@@ -165,12 +165,12 @@ impl Queue {
         record.is_some_and(|record| record.owes.contains(side))
     }
 
-    /// The records that this side owes, oldest first.
+    /// The records that this side can be given to replay, oldest first: none that is still live.
     pub(crate) fn owed(&self, side: Side) -> impl Iterator<Item = (u64, Record)> + '_ {
         let owed = self
             .durable
             .iter()
-            .filter(move |(_, record)| record.owes.contains(side));
+            .filter(move |(_, record)| record.live.is_empty() && record.owes.contains(side));
         owed.map(|(seq, record)| (*seq, *record))
     }
 

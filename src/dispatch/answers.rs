@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::flow::{Action, Actions, Input, Reply};
+use super::flow::{Action, Actions, Input};
 use super::registry::{Entry, Node};
 use super::request::{Flow, Held, Request, What, orphan};
 use super::table::{Key, Term};
@@ -174,53 +174,55 @@ impl<C: Client> Desk<C> {
     #[inline]
     pub(super) fn carry_out(&self, key: Key, actions: Actions, current: Option<(Side, Frame<'_>)>) {
         let mut failed: [Option<(Side, Verdict)>; 2] = [None; 2];
-        let mut reply = None;
-        {
-            let mut table = self.table.borrow_mut();
-            let Some(request) = table.get_mut(key) else {
-                return;
-            };
-            for action in actions.iter() {
-                match action {
-                    Action::Send(side) => {
-                        if let Err(verdict) = self.send_or_teach(key, request, side) {
-                            failed[side.index()] = Some((side, verdict));
-                        }
+        let mut table = self.table.borrow_mut();
+        let Some(request) = table.get_mut(key) else {
+            return;
+        };
+        let (mut answered, mut keeps) = (false, false);
+        for action in actions.iter() {
+            match action {
+                Action::Send(side) => {
+                    if let Err(verdict) = self.send_or_teach(key, request, side) {
+                        failed[side.index()] = Some((side, verdict));
                     }
-                    Action::Reply(answer) => reply = Some(answer),
-                    Action::Keep { .. }
-                    | Action::KeepTrying { .. }
-                    | Action::Landed(_)
-                    | Action::Missed(..)
-                    | Action::Void => self.journal(key, request, action),
                 }
-            }
-            if let (None, Some((side, frame))) = (reply, current) {
-                request.legs[side].held = Held::copy(&frame);
-            }
-            if is_keeping(request) {
-                table.arm(key, Term::Keep, self.now.get() + self.wait(Term::Keep));
+                Action::Reply(reply) => {
+                    answered = true;
+                    self.answer_client(request, reply, current);
+                }
+                Action::Keep { live, .. } => {
+                    keeps = live.is_empty();
+                    self.journal(key, request, action);
+                }
+                Action::KeepTrying { .. }
+                | Action::Landed(_)
+                | Action::Missed(..)
+                | Action::Void => self.journal(key, request, action),
             }
         }
-        if let Some(reply) = reply {
-            return self.finish(key, reply, current);
+        if let (false, Some((side, frame))) = (answered, current) {
+            request.legs[side].held = Held::copy(&frame);
         }
+        if request.flow.is_over() {
+            let request = table.remove(key);
+            drop(table);
+            return request.into_iter().for_each(|request| self.forget(request));
+        }
+        if keeps {
+            table.arm(key, Term::Keep, self.now.get() + self.wait(Term::Keep));
+        }
+        drop(table);
         for (side, verdict) in failed.into_iter().flatten() {
             self.advance(key, Input::Answered(side, verdict), None);
         }
     }
 
-    /// Answers the client and forgets the request.
-    #[inline]
-    fn finish(&self, key: Key, reply: Reply, current: Option<(Side, Frame<'_>)>) {
-        let Some(mut request) = self.table.borrow_mut().remove(key) else {
-            return;
-        };
-        self.answer_client(&mut request, reply, current);
+    /// Answers that come from now on find nobody.
+    fn forget(&self, request: Request<C>) {
         for side in Side::ALL {
             orphan(&request.legs[side]);
         }
-        self.buffers().give_back(std::mem::take(&mut request.body));
+        self.buffers().give_back(request.body);
     }
 
     /// Sends the request to one side, after teaching it what it does not know.
@@ -279,13 +281,6 @@ impl<C: Client> Desk<C> {
             Refused::Busy => {}
         }
         Verdict::NotApplied
-    }
-}
-
-fn is_keeping<C>(request: &Request<C>) -> bool {
-    match &request.flow {
-        Flow::Write(write) => write.is_keeping(),
-        Flow::Chain(_) | Flow::Read(_) => false,
     }
 }
 

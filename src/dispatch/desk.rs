@@ -201,37 +201,38 @@ impl<C: Client> Desk<C> {
                 Input::Slow
             }
             Term::Keep | Term::Read | Term::ReadRest | Term::Write => {
-                let unsent = self.give_up(key);
-                Input::Deadline { unsent }
+                return self.give_up(key);
             }
         };
         self.advance(key, input, None);
     }
 
-    /// Reports the sides that a request waited for in vain; returns those that were sent nothing.
-    fn give_up(&self, key: Key) -> Sides {
-        let mut table = self.table.borrow_mut();
-        let Some(request) = table.get_mut(key) else {
-            return Sides::NONE;
-        };
-        let hash = request.hash();
+    /// Time is up. The sides that were waited for in vain are reported once the machine knows.
+    fn give_up(&self, key: Key) {
         let mut unsent = Sides::NONE;
-        for side in request.flow.waiting().iter() {
-            let leg = &request.legs[side];
-            let report = match super::request::was_silent(leg) || leg.sent.is_none() {
-                true => Report::Strike,
-                false => Report::Sick(hash),
+        let mut reports = Pair::new(None, None);
+        {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                return;
             };
-            if !leg
-                .sent
-                .as_ref()
-                .is_some_and(|(connection, _)| connection.is_ready())
-            {
-                unsent = unsent.with(side);
+            for side in request.flow.waiting().iter() {
+                let leg = &request.legs[side];
+                if !super::request::is_on_its_way(leg) {
+                    unsent = unsent.with(side);
+                }
+                reports[side] = match leg.sent.is_none() || super::request::was_silent(leg) {
+                    true => Some(Report::Strike),
+                    false => Some(Report::Sick(request.hash())),
+                };
             }
-            self.report(side, report);
         }
-        unsent
+        self.advance(key, Input::Deadline { unsent }, None);
+        for side in Side::ALL {
+            if let Some(report) = reports[side] {
+                self.report(side, report);
+            }
+        }
     }
 
     async fn take_receipts(self: Rc<Self>) {

@@ -33,6 +33,15 @@ impl Flow {
         }
     }
 
+    /// Whether the client has been answered and nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Chain(chain) => chain.is_over(),
+            Self::Read(read) => read.is_over(),
+            Self::Write(write) => write.is_over(),
+        }
+    }
+
     pub(super) fn waiting(&self) -> Sides {
         match self {
             Self::Chain(chain) => chain.waiting(),
@@ -126,6 +135,13 @@ pub(super) struct Request<C> {
 
 pub(super) const fn legs() -> Pair<Leg> {
     Pair::new(Leg::new(), Leg::new())
+}
+
+/// Whether the node may have the request: it was sent on a connection that was ready since.
+pub(super) fn is_on_its_way(leg: &Leg) -> bool {
+    leg.sent
+        .as_ref()
+        .is_some_and(|(connection, _)| connection.is_ready())
 }
 
 /// Whether the leg's node has said anything since the request was sent.

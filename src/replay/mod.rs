@@ -39,7 +39,8 @@ pub enum Change {
     Keep {
         /// From [`Queue::next_seq`].
         seq: Seq,
-        /// Sides that already missed it: replay work at once.
+        /// Sides that missed it from the start: replay work once no side is live any more, since
+        /// until then the write may be refused everywhere and withdrawn.
         owes: Sides,
         /// Sides it is being sent to right now (the journal): replay work only after a crash or [`Change::Missed`].
         live: Sides,

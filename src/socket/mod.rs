@@ -115,10 +115,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         // Flushing first can end a pause; what is read may put more into the outbox.
         let before = self.poll_flush(cx, outbox, buffers);
         let read = self.poll_frames(cx, buffers, handler);
+        let was_paused = read.is_pending() && handler.is_paused();
         let written = match before {
             Poll::Ready(Ok(())) => self.poll_flush(cx, outbox, buffers),
             Poll::Ready(Err(_)) | Poll::Pending => before,
         };
+        if was_paused && !handler.is_paused() {
+            // The flush ended the pause, and nothing else would wake the reading side.
+            cx.waker().wake_by_ref();
+        }
         outbox.leave();
         if let Poll::Ready(Err(error)) = written {
             return Poll::Ready(End::Lost(error));

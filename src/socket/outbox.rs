@@ -5,6 +5,9 @@ use std::task::Waker;
 
 use super::Buffers;
 
+/// Sent bytes at the front of a backlog before they are cut off.
+const COMPACT_AT: usize = 256 * 1024;
+
 /// The way out of one socket. Everything that is put in before the socket's task runs leaves with
 /// one `write`. Its owner bounds what is put in; an empty outbox holds no buffer.
 #[derive(Debug, Default)]
@@ -102,7 +105,13 @@ impl Outbox {
         let sent = self.sent.get() + count;
         let mut bytes = self.bytes.borrow_mut();
         if sent < bytes.len() {
-            self.sent.set(sent);
+            // A backlog that never empties must not keep what was sent long ago.
+            if COMPACT_AT < sent {
+                bytes.drain(..sent);
+                self.sent.set(0);
+            } else {
+                self.sent.set(sent);
+            }
             return;
         }
         self.sent.set(0);

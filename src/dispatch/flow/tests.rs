@@ -236,12 +236,12 @@ fn a_record_is_durable_before_the_client_hears_of_a_partial_success() {
 }
 
 #[test]
-fn what_is_away_is_not_owed_before_the_write_counts() {
+fn what_is_away_owes_the_write_from_the_start_but_only_beside_a_live_side() {
     let plan = plan(Sides::only(Side::B), true, None);
     let (_, started) = Write::new(plan, rules(Ack::Any, true), true);
     let keep = Action::Keep {
-        owes: Sides::NONE,
-        live: Sides::BOTH,
+        owes: Sides::only(Side::B),
+        live: Sides::only(Side::A),
         sent: Sides::only(Side::A),
     };
     assert_eq!(started.iter().collect::<Vec<_>>(), [keep]);

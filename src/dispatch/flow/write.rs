@@ -52,8 +52,8 @@ pub struct Write {
     plan: WritePlan,
     stage: Stage,
     legs: Pair<Leg>,
-    /// A durable record exists, with every side live: one that is away is not owed before the write
-    /// counts, or the worker would apply what may still be refused and voided.
+    /// A durable record exists, with the sides of `plan.send` live and those of `plan.away` owed;
+    /// the queue gives out no debt of it while a side is live, for it may still be voided.
     recorded: bool,
 }
 
@@ -84,8 +84,8 @@ impl Write {
         } else if rules.recorded && plan.journal {
             write.stage = Stage::Journalling;
             actions.push(Action::Keep {
-                owes: Sides::NONE,
-                live: plan.send.union(plan.away),
+                owes: plan.away,
+                live: plan.send,
                 sent: plan.send,
             });
         } else {
@@ -278,7 +278,7 @@ impl Write {
     }
 
     fn tell_record(&self, owed: Sides, sent: Sides, actions: &mut Actions) {
-        for side in self.plan.send.union(self.plan.away).iter() {
+        for side in self.plan.send.iter() {
             actions.push(match owed.contains(side) {
                 true => Action::Missed(side, sent.contains(side)),
                 false => Action::Landed(side),

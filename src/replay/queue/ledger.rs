@@ -53,6 +53,12 @@ impl State {
         }
     }
 
+    /// Sides that may be replayed now: none while the live path still sends, since the write may yet
+    /// be refused everywhere and withdrawn.
+    fn due(self) -> Sides {
+        if self.live.is_empty() { self.owes } else { Sides::NONE }
+    }
+
     fn settled(self, side: Side) -> Self {
         Self {
             owes: self.owes.without(side),
@@ -225,7 +231,7 @@ impl Ledger {
 
     /// Makes a lease ready again if it is still owed.
     pub(super) fn release(&mut self, side: Side, seq: Seq) {
-        if self.state(seq).owes.contains(side) {
+        if self.state(seq).due().contains(side) {
             self.ready[side].insert(seq);
         }
     }
@@ -281,14 +287,13 @@ impl Ledger {
         let before = self.put(seq, state);
         for side in Side::ALL {
             match (before.owes.contains(side), state.owes.contains(side)) {
-                (false, true) => {
-                    self.owed[side].insert(seq);
-                    self.ready[side].insert(seq);
-                }
-                (true, false) => {
-                    self.owed[side].remove(seq);
-                    self.ready[side].remove(seq);
-                }
+                (false, true) => drop(self.owed[side].insert(seq)),
+                (true, false) => drop(self.owed[side].remove(seq)),
+                (true, true) | (false, false) => {}
+            }
+            match (before.due().contains(side), state.due().contains(side)) {
+                (false, true) => drop(self.ready[side].insert(seq)),
+                (true, false) => drop(self.ready[side].remove(seq)),
                 (true, true) | (false, false) => {}
             }
         }
