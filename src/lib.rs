@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! The rooms, lowest first; each reaches only downward (`integration/architecture.rs` proves it):
-//! [`pair`], [`telemetry`], [`wire`], [`statement`], [`policy`], [`cluster`], [`replay`],
-//! [`dispatch`], [`session`], [`control`], [`config`], [`cli`], [`app`].
+//! [`pair`], [`telemetry`], [`wire`], [`socket`], [`statement`], [`policy`], [`cluster`],
+//! [`replay`], [`dispatch`], [`session`], [`control`], [`config`], [`cli`], [`app`].
 //! `docs/ARCHITECTURE.md` is the map, `docs/A_REQUEST.md` walks one request through the files.
 
 pub mod app;
@@ -16,6 +16,7 @@ pub mod pair;
 pub mod policy;
 pub mod replay;
 pub mod session;
+pub mod socket;
 pub mod statement;
 pub mod telemetry;
 pub mod wire;

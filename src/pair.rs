@@ -69,17 +69,26 @@ impl<T> Pair<T> {
 
     /// Makes each side's value by `make`, A first.
     pub fn from_fn(mut make: impl FnMut(Side) -> T) -> Self {
-        Self { a: make(Side::A), b: make(Side::B) }
+        Self {
+            a: make(Side::A),
+            b: make(Side::B),
+        }
     }
 
     /// The same pair by reference.
     pub const fn as_ref(&self) -> Pair<&T> {
-        Pair { a: &self.a, b: &self.b }
+        Pair {
+            a: &self.a,
+            b: &self.b,
+        }
     }
 
     /// Each value through `f`, with its side.
     pub fn map<U>(self, mut f: impl FnMut(Side, T) -> U) -> Pair<U> {
-        Pair { a: f(Side::A, self.a), b: f(Side::B, self.b) }
+        Pair {
+            a: f(Side::A, self.a),
+            b: f(Side::B, self.b),
+        }
     }
 
     /// Both values with their side, A first.
@@ -160,6 +169,12 @@ impl Sides {
         Self(self.0 & !Self::only(side).0)
     }
 
+    /// The sides in this set that are not in the other.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The sides in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -168,7 +183,9 @@ impl Sides {
 
     /// The sides in it, A first.
     pub fn iter(self) -> impl Iterator<Item = Side> {
-        Side::ALL.into_iter().filter(move |side| self.contains(*side))
+        Side::ALL
+            .into_iter()
+            .filter(move |side| self.contains(*side))
     }
 }
 

@@ -5,6 +5,8 @@
 //! and says what came of it. Everything that changes a record is a [`Change`], handed over in
 //! order with [`Queue::submit`], which never blocks: what is durable is told by [`Receipts`].
 
+mod config;
+pub mod queue;
 pub mod receipts;
 pub mod record;
 
@@ -13,6 +15,7 @@ use std::pin::Pin;
 
 use crate::pair::{Pair, Side, Sides};
 
+pub use config::{Config, Store, Worker};
 pub use receipts::{Receipt, Receipts};
 
 /// A record's place in its queue: strictly increasing, never reused, also over a restart.
@@ -52,7 +55,8 @@ pub enum Change {
         /// Which side.
         side: Side,
     },
-    /// A live side failed or gave no answer in time: it owes the record from now on.
+    /// A live side failed or gave no answer in time: it owes the record from now on. Also corrects
+    /// `sent` of a debt: the last word counts.
     Missed {
         /// Which record.
         seq: Seq,
@@ -68,7 +72,8 @@ pub enum Change {
         /// Which record.
         seq: Seq,
     },
-    /// The worker is about to send a record that must not be sent twice.
+    /// The worker is about to send a record that must not be sent twice. Announced once more, the
+    /// debt is also marked [`Lease::again`]. Refused if the side does not owe it any more.
     Sent {
         /// Which record.
         seq: Seq,
@@ -114,6 +119,41 @@ pub enum Parked {
     TooManyAttempts,
 }
 
+impl Parked {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ambiguous,
+        Self::Malformed,
+        Self::Refused,
+        Self::SchemaChanged,
+        Self::TooManyAttempts,
+    ];
+
+    /// The fixed metric label, also the stored form.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "ambiguous",
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+            Self::SchemaChanged => "schema-changed",
+            Self::TooManyAttempts => "too-many-attempts",
+        }
+    }
+}
+
+impl Change {
+    fn into_receipt(self) -> Option<Receipt> {
+        match self {
+            Self::Keep { receipt, .. }
+            | Self::Missed { receipt, .. }
+            | Self::Park { receipt, .. }
+            | Self::Sent { receipt, .. } => receipt,
+            Self::Applied { .. } | Self::Landed { .. } | Self::Void { .. } => None,
+        }
+    }
+}
+
 /// Why a change did not become durable.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
@@ -128,6 +168,12 @@ pub enum Refused {
     Closed,
 }
 
+impl Refused {
+    fn unknown() -> Self {
+        Self::Store("no such debt".into())
+    }
+}
+
 /// One side's debt of one record, handed to the worker until it is applied or parked.
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -137,6 +183,8 @@ pub struct Lease {
     pub side: Side,
     /// Whether the side may have seen it already.
     pub sent: bool,
+    /// Whether another send was announced while it might have been seen: even T+1 may be taken (S2).
+    pub again: bool,
     /// The encoded record.
     pub body: bytes::Bytes,
 }

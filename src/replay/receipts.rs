@@ -33,7 +33,10 @@ impl Receipts {
 
     /// Puts receipts in and rings once.
     pub fn put(&self, receipts: impl IntoIterator<Item = (u64, Result<(), Refused>)>) {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).extend(receipts);
+        self.arrived
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(receipts);
         self.bell.notify_one();
     }
 }

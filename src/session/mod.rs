@@ -1,1 +1,5 @@
 //! One client connection: accept, handshake, loop.
+
+mod config;
+
+pub use config::Config;

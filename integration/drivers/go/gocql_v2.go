@@ -1,0 +1,24 @@
+//go:build !v1
+
+package main
+
+import gocql "github.com/apache/cassandra-gocql-driver/v2"
+
+const keyspace = "drivers_gocql_v2"
+
+type (
+	Batch    = gocql.Batch
+	Duration = gocql.Duration
+	Session  = gocql.Session
+	UUID     = gocql.UUID
+)
+
+var (
+	LoggedBatch   = gocql.LoggedBatch
+	UnloggedBatch = gocql.UnloggedBatch
+	CounterBatch  = gocql.CounterBatch
+	ErrNotFound   = gocql.ErrNotFound
+	Unset         = gocql.UnsetValue
+	NewCluster    = gocql.NewCluster
+	ParseUUID     = gocql.ParseUUID
+)

@@ -1,0 +1,101 @@
+"""Each driver's program, with the driver's defaults, directly and through the proxy: it must see the same.
+
+Afterwards both clusters hold the same: schema, rows, timestamps.
+"""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from clusters import WORK
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILT = WORK / "drivers"
+SECONDS_MAX = 180
+BUILD_SECONDS_MAX = 900
+
+PYTHON = [str(WORK / "venv" / "bin" / "python"), str(HERE / "python" / "driver.py")]
+PROGRAMS = {
+    "python": ("drivers_python", lambda: [*PYTHON]),
+    "python_v4": ("drivers_python", lambda: [*PYTHON, "--protocol", "4"]),
+    "python_v3": ("drivers_python", lambda: [*PYTHON, "--protocol", "3"]),
+    "gocql_v1": ("drivers_gocql_v1", lambda: [build_go("gocql_v1", "v1")]),
+    "gocql_v2": ("drivers_gocql_v2", lambda: [build_go("gocql_v2", "v2")]),
+    "rust": ("drivers_rust", lambda: [build_rust()]),
+}
+
+
+def build_go(name, tag):
+    BUILT.mkdir(parents=True, exist_ok=True)
+    shell(["go", "build", "-tags", tag, "-o", str(BUILT / name), "."], HERE / "go")
+    return str(BUILT / name)
+
+
+def build_rust():
+    shell(["cargo", "build", "--quiet", "--locked", "--target-dir", str(BUILT / "rust")], HERE / "rust")
+    return str(BUILT / "rust" / "debug" / "driver")
+
+
+def shell(command, directory):
+    done = subprocess.run(
+        command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS_MAX
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def seen(command, address):
+    done = subprocess.run(
+        [*command, address],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, f"{address}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return done.stdout.splitlines()
+
+
+def drop(nodes, keyspace):
+    for node in nodes:
+        node.execute(f"DROP KEYSPACE IF EXISTS {keyspace}")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_driver_cannot_tell(a, b, start_proxy, name):
+    keyspace, build = PROGRAMS[name]
+    command = build()
+    drop((a, b), keyspace)
+    directly = seen(command, a.contact_point)
+    drop((a, b), keyspace)
+
+    proxy = start_proxy()
+    proxy.wait_ready()
+    through = seen(command, f"127.0.0.1:{proxy.port}")
+
+    assert through == directly
+    proxy.wait_drained(30)
+    assert proxy.status()["replay"]["dead_letters"] == 0
+    columns = schema(a, keyspace)
+    assert columns == schema(b, keyspace) and columns
+    for table in sorted({table for table, *_ in columns}):
+        # Conditional writes are on the deciding cluster only, as yet.
+        if table != "once":
+            assert rows(a, keyspace, table, columns) == rows(b, keyspace, table, columns), table
+    drop((a, b), keyspace)
+
+
+def schema(node, keyspace):
+    text = "SELECT table_name, column_name, kind, type FROM system_schema.columns WHERE keyspace_name = %s"
+    return sorted((r.table_name, r.column_name, r.kind, r.type) for r in node.execute(text, (keyspace,)))
+
+
+def rows(node, keyspace, table, columns):
+    """Values and timestamps as text: equal servers give equal text."""
+    mine = [(column, kind) for name, column, kind, _ in columns if name == table]
+    names = [f'"{column}"' for column, _ in mine]
+    times = [f'writetime("{column}")' for column, kind in mine if kind in ("regular", "static")]
+    text = f'SELECT {", ".join(names + times)} FROM {keyspace}."{table}"'
+    return sorted(repr(tuple(row)) for row in node.execute(text))

@@ -1,0 +1,346 @@
+//! Requests of our own, awaited: probes, schema changes, the replay worker.
+//!
+//! A [`Line`] is one cluster as the control runtime uses it: the same code as live traffic, not the
+//! same sockets.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::prepare::{Id, Taught};
+use super::{Cluster, Config, Connection, Lost, Refused, Sink};
+use crate::pair::Side;
+use crate::socket::Buffers;
+use crate::wire::request::Query;
+use crate::wire::response::event::Event;
+use crate::wire::response::{Prefix, error, result};
+use crate::wire::{Cursor, Frame, Malformed, Opcode, Version, code};
+
+/// An answer that was copied out of the read buffer: a whole frame but its header.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The header's flags.
+    pub flags: u8,
+    /// RESULT, ERROR, READY or SUPPORTED.
+    pub opcode: Opcode,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    fn of(frame: &Frame<'_>) -> Self {
+        let header = &frame.header;
+        Self {
+            flags: header.flags,
+            opcode: header.opcode,
+            body: frame.body.to_vec(),
+        }
+    }
+
+    /// The body behind tracing id, warnings and payload.
+    ///
+    /// # Errors
+    /// If what the flags announce is not there.
+    pub fn content(&self) -> Result<Cursor<'_>, Malformed> {
+        Prefix::split(self.flags, &self.body).map(|(_, content)| content)
+    }
+
+    /// Code and sentence, if it is an ERROR. One that cannot be read counts as a server's error.
+    #[must_use]
+    pub fn error(&self) -> Option<(i32, String)> {
+        if self.opcode != Opcode::Error {
+            return None;
+        }
+        let parsed = self.content().and_then(error::Error::parse);
+        Some(parsed.map_or_else(
+            |fault| (code::SERVER_ERROR, fault.to_string()),
+            |error| (error.code, error.message.to_owned()),
+        ))
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The connection was lost or never was.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// It was not even sent.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// No answer in time.
+    #[error("no answer in {0:?}")]
+    Timeout(Duration),
+    /// The node refused a statement that the call needed.
+    #[error("refused: {message} ({code:#06x})")]
+    Unteachable {
+        /// Its error code.
+        code: i32,
+        /// Its sentence.
+        message: String,
+    },
+}
+
+impl Failure {
+    /// Whether the cluster may have applied the request all the same.
+    #[must_use]
+    pub const fn may_have_applied(&self) -> bool {
+        match self {
+            Self::Lost(lost) => lost.may_have_applied(),
+            Self::Timeout(_) => true,
+            Self::Refused(_) | Self::Unteachable { .. } => false,
+        }
+    }
+}
+
+/// What a cluster calls a prepared statement.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    /// Its id.
+    pub id: Rc<[u8]>,
+    /// The metadata of variables and result, as they came.
+    pub metadata: Rc<[u8]>,
+    /// How many bytes of `metadata` describe the result.
+    pub columns: usize,
+}
+
+enum Waiter {
+    Answer(oneshot::Sender<Result<Reply, Failure>>),
+    Lesson(oneshot::Sender<Result<Lesson, Failure>>),
+}
+
+/// The sink of awaited calls.
+#[derive(Default)]
+pub struct Calls {
+    waiting: RefCell<HashMap<u64, Waiter>>,
+    next: Cell<u64>,
+    /// The last events of schema changes, as they came.
+    events: RefCell<Vec<Vec<u8>>>,
+    /// Rings at events.
+    bell: Notify,
+}
+
+/// Events kept until somebody takes them.
+const EVENTS_MAX: usize = 256;
+
+impl Calls {
+    fn ticket(&self, waiter: Waiter) -> u64 {
+        let ticket = self.next.get();
+        self.next.set(ticket + 1);
+        self.waiting.borrow_mut().insert(ticket, waiter);
+        ticket
+    }
+
+    fn tell(&self, ticket: u64, outcome: Result<Reply, Failure>) {
+        // Whoever has left does not hear it.
+        let heard = match (self.waiting.borrow_mut().remove(&ticket), outcome) {
+            (Some(Waiter::Answer(to)), outcome) => to.send(outcome).is_ok(),
+            (Some(Waiter::Lesson(to)), Err(failure)) => to.send(Err(failure)).is_ok(),
+            (Some(Waiter::Lesson(_)), Ok(_)) | (None, _) => false,
+        };
+        tracing::trace!(ticket, heard, "call answered");
+    }
+}
+
+impl Sink for Calls {
+    type Ticket = u64;
+
+    fn answer(&self, _side: Side, ticket: u64, _on: &Rc<Connection<u64>>, frame: Frame<'_>) {
+        self.tell(ticket, Ok(Reply::of(&frame)));
+    }
+
+    fn lost(&self, _side: Side, ticket: u64, lost: &Lost) {
+        self.tell(ticket, Err(Failure::Lost(lost.clone())));
+    }
+
+    fn taught(&self, _side: Side, ticket: u64, taught: &Taught<'_>) {
+        let lesson = match taught {
+            Taught::Known(prepared) => Ok(Lesson {
+                id: prepared.id.into(),
+                metadata: prepared.metadata.into(),
+                columns: prepared.columns.len(),
+            }),
+            Taught::Refused(frame) => {
+                let (code, message) = Reply::of(frame).error().unwrap_or_default();
+                Err(Failure::Unteachable { code, message })
+            }
+            Taught::Lost => Err(Failure::Refused(Refused::Down)),
+        };
+        if let Some(Waiter::Lesson(to)) = self.waiting.borrow_mut().remove(&ticket) {
+            let heard = to.send(lesson).is_ok();
+            tracing::trace!(ticket, heard, "statement taught");
+        }
+    }
+
+    fn event(&self, _side: Side, frame: Frame<'_>) {
+        let mut events = self.events.borrow_mut();
+        if matches!(
+            Event::parse(Cursor::new(frame.body)),
+            Ok(Event::Schema { .. })
+        ) && events.len() < EVENTS_MAX
+        {
+            events.push(frame.body.to_vec());
+        }
+        self.bell.notify_one();
+    }
+}
+
+/// One cluster as the control runtime uses it.
+#[derive(Clone)]
+pub struct Line {
+    side: Side,
+    version: Version,
+    cluster: Rc<Cluster<Calls>>,
+    calls: Rc<Calls>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line")
+            .field("side", &self.side)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// A line to this cluster; nothing is dialled before the first call.
+    #[must_use]
+    pub fn new(side: Side, config: Arc<Config>, buffers: Rc<Buffers>) -> Self {
+        let calls = Rc::<Calls>::default();
+        let version = match config.protocol_max {
+            super::ProtocolMax::V3 => Version::V3,
+            super::ProtocolMax::V4 => Version::V4,
+        };
+        let cluster = Cluster::new(side, config, buffers, Rc::downgrade(&calls));
+        Self {
+            side,
+            version,
+            cluster,
+            calls,
+        }
+    }
+
+    /// Which side it leads to.
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The version that our own requests use.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The cluster behind it.
+    #[must_use]
+    pub const fn cluster(&self) -> &Rc<Cluster<Calls>> {
+        &self.cluster
+    }
+
+    /// Sends one request and waits for its answer, an ERROR included.
+    ///
+    /// # Errors
+    /// A [`Failure`] if there is none within this time.
+    pub async fn call(
+        &self,
+        way: (Version, Option<&str>),
+        kind: (u8, Opcode),
+        body: impl FnOnce(&mut Vec<u8>),
+        within: Duration,
+    ) -> Result<Reply, Failure> {
+        let (to, answer) = oneshot::channel();
+        let ticket = self.calls.ticket(Waiter::Answer(to));
+        let sent = self.cluster.send(ticket, way, kind, body);
+        self.wait(ticket, sent, answer, within).await
+    }
+
+    /// Has a statement prepared, and learns what the cluster calls it.
+    ///
+    /// # Errors
+    /// A [`Failure`]; nothing was applied.
+    pub async fn teach(
+        &self,
+        way: (Version, Option<&str>),
+        id: Id,
+        text: &str,
+        within: Duration,
+    ) -> Result<Lesson, Failure> {
+        let (to, lesson) = oneshot::channel();
+        let ticket = self.calls.ticket(Waiter::Lesson(to));
+        if let Err(refused) = self.cluster.teach(ticket, way, id, text) {
+            self.calls.waiting.borrow_mut().remove(&ticket);
+            return Err(refused.into());
+        }
+        let lesson = timeout(within, lesson).await;
+        self.calls.waiting.borrow_mut().remove(&ticket);
+        match lesson {
+            Ok(Ok(lesson)) => lesson,
+            // A PREPARE applies nothing, however it ends.
+            Ok(Err(_)) | Err(_) => Err(Failure::Refused(Refused::Down)),
+        }
+    }
+
+    async fn wait<T>(
+        &self,
+        ticket: u64,
+        sent: Result<super::Sent<Calls>, Refused>,
+        answer: oneshot::Receiver<Result<T, Failure>>,
+        within: Duration,
+    ) -> Result<T, Failure> {
+        let (connection, _) = sent.inspect_err(|_| {
+            self.calls.waiting.borrow_mut().remove(&ticket);
+        })?;
+        match timeout(within, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Failure::Lost(Lost::Broken("shutting down".to_owned()))),
+            Err(_elapsed) => {
+                self.calls.waiting.borrow_mut().remove(&ticket);
+                connection.orphan();
+                match connection.is_ready() {
+                    true => Err(Failure::Timeout(within)),
+                    false => Err(Failure::Refused(Refused::Down)),
+                }
+            }
+        }
+    }
+
+    /// Runs a text of our own at consistency ONE and returns its rows' cells.
+    ///
+    /// # Errors
+    /// A [`Failure`], also where the node answered with an error or with no rows.
+    pub async fn rows(&self, text: &str, within: Duration) -> Result<Vec<Row>, Failure> {
+        let body = |out: &mut Vec<u8>| Query::plain(text).put(out, self.version);
+        let reply = self
+            .call((self.version, None), (0, Opcode::Query), body, within)
+            .await?;
+        if let Some((code, message)) = reply.error() {
+            return Err(Failure::Unteachable { code, message });
+        }
+        let rows = reply.content().and_then(result::Rows::parse);
+        let rows = rows.map_err(|fault| Lost::Broken(fault.to_string()))?;
+        Ok(rows
+            .iter()
+            .map(|cells| cells.iter().map(|cell| cell.map(<[u8]>::to_vec)).collect())
+            .collect())
+    }
+
+    /// Waits for an event of a connection that registered.
+    pub async fn event(&self) {
+        self.calls.bell.notified().await;
+    }
+
+    /// Takes the schema events that came, as EVENT bodies.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.calls.events.borrow_mut())
+    }
+}
+
+/// The cells of one row; null is `None`.
+pub type Row = Vec<Option<Vec<u8>>>;

@@ -1,0 +1,183 @@
+//! One connection to one node: requests out by stream id, answers back to their tickets.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::inflight::Inflight;
+use super::{Lost, Refused, Sink};
+use crate::pair::Side;
+use crate::socket::{Buffers, Handler, Next, Outbox};
+use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::{Frame, NodeStream, Opcode, Version, put};
+
+/// Bytes that may wait for a node that does not read. Beyond it requests are refused.
+const OUTBOX_MAX: usize = 64 * 1024 * 1024;
+
+/// For whom a stream id is in use.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner<T> {
+    /// Our own sign of life.
+    Heartbeat,
+    /// A single-flight PREPARE.
+    Prepare(super::prepare::Id),
+    /// A request of the sink's.
+    Request(T),
+}
+
+/// Where a connection is in its life.
+///
+/// ```text
+/// Dialing ---READY---> Ready ---lost, closed---> Gone
+///    \----------------refused----------------------^
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    Dialing,
+    Gone,
+    Ready,
+}
+
+/// A connection, shared by the task that drives it and all requests that wait on it.
+#[derive(Debug)]
+pub struct Connection<T> {
+    pub(super) version: Version,
+    pub(super) outbox: Outbox,
+    pub(super) inflight: RefCell<Inflight<Owner<T>>>,
+    pub(super) state: Cell<State>,
+    /// Frames that have arrived: whoever waits can tell whether the node said anything since.
+    answered: Cell<u64>,
+    /// Frames that had arrived at the last heartbeat.
+    pub(super) answered_before: Cell<u64>,
+    /// A sign of life was asked for and has not come.
+    pub(super) is_asked: Cell<bool>,
+    /// Requests that were given up and whose answer has not come.
+    orphans: Cell<usize>,
+}
+
+impl<T: Copy> Connection<T> {
+    pub(super) fn new(version: Version) -> Rc<Self> {
+        Rc::new(Self {
+            version,
+            outbox: Outbox::default(),
+            inflight: RefCell::default(),
+            state: Cell::new(State::Dialing),
+            answered: Cell::new(0),
+            answered_before: Cell::new(0),
+            is_asked: Cell::new(false),
+            orphans: Cell::new(0),
+        })
+    }
+
+    /// Frames that have arrived so far.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.get()
+    }
+
+    /// Whether requests reach the node now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state.get() == State::Ready
+    }
+
+    /// Says that a request on this connection was given up. Its stream id stays in use until the
+    /// answer comes; a connection with too many such ids is replaced.
+    pub fn orphan(&self) {
+        self.orphans.set(self.orphans.get() + 1);
+        if super::ORPHANS_MAX <= self.orphans.get() {
+            self.outbox.abort();
+        }
+    }
+
+    /// Says that the answer of such a request came after all.
+    pub fn adopt(&self) {
+        self.orphans.set(self.orphans.get().saturating_sub(1));
+    }
+
+    /// Puts one request on its way. While the connection is being dialled it waits in the outbox.
+    ///
+    /// # Errors
+    /// If it cannot be taken; then nothing was sent.
+    #[inline]
+    pub(super) fn send(
+        &self,
+        owner: Owner<T>,
+        buffers: &Buffers,
+        flags: u8,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<NodeStream, Refused> {
+        if OUTBOX_MAX < self.outbox.len() {
+            return Err(Refused::Busy);
+        }
+        let stream = self
+            .inflight
+            .borrow_mut()
+            .take(owner)
+            .ok_or(Refused::Busy)?;
+        self.outbox.put(buffers, |out| {
+            let begun = put::begin(
+                out,
+                (self.version, Direction::Request),
+                flags,
+                stream.0,
+                opcode,
+            );
+            body(out);
+            put::end(out, begun);
+        });
+        Ok(stream)
+    }
+}
+
+/// The answer side of one connection.
+pub(super) struct Answers<'a, S: Sink> {
+    pub(super) side: Side,
+    pub(super) connection: &'a Rc<Connection<S::Ticket>>,
+    pub(super) cluster: &'a super::Cluster<S>,
+    pub(super) sink: &'a S,
+    pub(super) fault: Option<Lost>,
+}
+
+impl<S: Sink> Handler for Answers<'_, S> {
+    const DIRECTION: Direction = Direction::Response;
+
+    #[inline]
+    fn frame(&mut self, frame: Frame<'_>) -> Next {
+        let connection = self.connection;
+        connection.answered.set(connection.answered.get() + 1);
+        if frame.header.stream < 0 {
+            if frame.header.opcode == Opcode::Event {
+                self.sink.event(self.side, frame);
+            }
+            return Next::Continue;
+        }
+        let owner = connection
+            .inflight
+            .borrow_mut()
+            .answer(NodeStream(frame.header.stream));
+        match owner {
+            Some(Owner::Request(ticket)) => self.sink.answer(self.side, ticket, connection, frame),
+            Some(Owner::Prepare(id)) => self.cluster.prepared(id, self.sink, frame),
+            Some(Owner::Heartbeat) => {}
+            None => {
+                let stream = frame.header.stream;
+                self.fault = Some(Lost::Broken(format!("answer on unused stream {stream}")));
+                return Next::Close;
+            }
+        }
+        if connection.outbox.is_closed() {
+            Next::Close
+        } else {
+            Next::Continue
+        }
+    }
+
+    fn fault(&mut self, fault: HeaderFault) {
+        self.fault = Some(Lost::Broken(fault.to_string()));
+    }
+
+    fn limit(&self) -> usize {
+        super::FRAME_MAX
+    }
+}

@@ -1,0 +1,137 @@
+//! From an address to a connection that is ready for requests: TCP, STARTUP, USE.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Lost;
+use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket};
+use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::request::{Query, startup};
+use crate::wire::response::error;
+use crate::wire::{Frame, Opcode, Version, put};
+
+/// The largest body accepted before a node said READY.
+const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
+
+/// What a connection is opened for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish<'a> {
+    /// `host:port`.
+    pub(super) address: &'a str,
+    pub(super) version: Version,
+    /// Unquoted.
+    pub(super) keyspace: Option<&'a str>,
+    /// For all of it.
+    pub(super) within: Duration,
+}
+
+/// Opens a connection and brings it to where requests can be sent.
+///
+/// # Errors
+/// Why there is none: nothing was sent on behalf of anybody.
+pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, Lost> {
+    timeout(wish.within, open(&wish, buffers))
+        .await
+        .unwrap_or_else(|_elapsed| Err(Lost::Dial(format!("no answer in {:?}", wish.within))))
+}
+
+async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, Lost> {
+    let stream = TcpStream::connect(wish.address)
+        .await
+        .map_err(|e| Lost::Dial(e.to_string()))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|e| Lost::Dial(e.to_string()))?;
+    let mut socket = Socket::new(stream);
+    ask(
+        &mut socket,
+        wish.version,
+        Opcode::Startup,
+        buffers,
+        startup::Startup::put_own,
+    )
+    .await?;
+    if let Some(keyspace) = wish.keyspace {
+        let text = format!("USE {}", quoted(keyspace));
+        let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, wish.version);
+        ask(&mut socket, wish.version, Opcode::Query, buffers, body).await?;
+    }
+    Ok(socket)
+}
+
+/// An identifier as it stands in CQL, whatever it is made of.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// One request and its answer on a connection that nobody else uses yet.
+async fn ask(
+    socket: &mut Socket<TcpStream>,
+    version: Version,
+    opcode: Opcode,
+    buffers: &Buffers,
+    body: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), Lost> {
+    let outbox = Outbox::default();
+    outbox.put(buffers, |out| {
+        let begun = put::begin(out, (version, Direction::Request), 0, 0, opcode);
+        body(out);
+        put::end(out, begun);
+    });
+    let mut first = First { answer: None };
+    let end = socket.drive(&outbox, buffers, &mut first).await;
+    match (end, first.answer) {
+        (End::Returned, Some(answer)) => answer,
+        (End::Lost(error), _) => Err(Lost::Dial(error.to_string())),
+        (End::Returned | End::Closed, answer) => {
+            answer.unwrap_or_else(|| Err(Lost::Dial("closed during the handshake".to_owned())))
+        }
+    }
+}
+
+/// Takes the first answer of a handshake step.
+struct First {
+    answer: Option<Result<(), Lost>>,
+}
+
+impl Handler for First {
+    const DIRECTION: Direction = Direction::Response;
+
+    fn frame(&mut self, frame: Frame<'_>) -> Next {
+        self.answer = Some(match frame.header.opcode {
+            Opcode::Ready | Opcode::Result => Ok(()),
+            Opcode::Authenticate => Err(Lost::Dial(
+                "the cluster asks for credentials, not supported yet".to_owned(),
+            )),
+            Opcode::Error => Err(refusal(&frame)),
+            other => Err(Lost::Dial(format!(
+                "unexpected {other:?} during the handshake"
+            ))),
+        });
+        Next::Return
+    }
+
+    fn fault(&mut self, fault: HeaderFault) {
+        self.answer = Some(Err(Lost::Dial(fault.to_string())));
+    }
+
+    fn limit(&self) -> usize {
+        HANDSHAKE_FRAME_MAX
+    }
+}
+
+fn refusal(frame: &Frame<'_>) -> Lost {
+    let parsed = frame
+        .content()
+        .and_then(|(_, content)| error::Error::parse(content));
+    match parsed {
+        Ok(error) if error.code == crate::wire::code::INVALID => Lost::Keyspace {
+            code: error.code,
+            message: error.message.to_owned(),
+        },
+        Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
+        Err(fault) => Lost::Dial(fault.to_string()),
+    }
+}

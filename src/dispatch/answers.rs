@@ -1,0 +1,314 @@
+//! What comes back from the clusters, and the loop that lets the machine decide and obeys it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::flow::{Action, Actions, Input, Reply};
+use super::registry::{Entry, Node};
+use super::request::{Flow, Held, Request, What, orphan};
+use super::table::{Key, Term};
+use super::verdict::{Judged, judge};
+use super::{Client, Desk, Error};
+use crate::cluster::prepare::Taught;
+use crate::cluster::{Connection, Lost, Refused, Sink};
+use crate::pair::Side;
+use crate::policy::{Report, Verdict};
+use crate::wire::response::{error, result};
+use crate::wire::{Cursor, Frame, Opcode, code};
+
+/// PREPAREs that one request may need on one side before the side counts as sick.
+const LESSONS_MAX: u8 = 3;
+
+/// The body of a RESULT of kind VOID.
+pub(super) const VOID: [u8; 4] = result::VOID.to_be_bytes();
+
+impl<C: Client> Sink for Desk<C> {
+    type Ticket = Key;
+
+    #[inline]
+    fn answer(&self, side: Side, key: Key, on: &Rc<Connection<Key>>, frame: Frame<'_>) {
+        let judged = {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                self.metrics.answer_orphaned(side);
+                return on.adopt();
+            };
+            request.legs[side].sent = None;
+            if frame.header.opcode == Opcode::Error
+                && let Some(entry) = unprepared(request, side, &frame)
+            {
+                self.metrics.unprepared(side);
+                let taught = self.teach(key, request, side, &entry);
+                drop(table);
+                return taught.unwrap_or_else(|verdict| {
+                    self.advance(key, Input::Answered(side, verdict), None);
+                });
+            }
+            let judged = judge(&frame, request.single_partition(), request.hash());
+            self.measure(request, side, judged);
+            judged
+        };
+        self.advance(
+            key,
+            Input::Answered(side, judged.verdict),
+            Some((side, frame)),
+        );
+    }
+
+    fn lost(&self, side: Side, key: Key, lost: &Lost) {
+        self.wake();
+        let mut report = Some(Report::Strike);
+        {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                return;
+            };
+            request.legs[side].sent = None;
+            if let Lost::Keyspace { code, message } = lost {
+                let error = Error::Node {
+                    code: *code,
+                    message: message.clone(),
+                };
+                request.legs[side].held = Held::Error(error);
+                report = None;
+            }
+        }
+        if let Some(report) = report {
+            self.report(side, report);
+        }
+        let verdict = match lost {
+            Lost::Keyspace { .. } => Verdict::Definite,
+            lost if lost.may_have_applied() => Verdict::Maybe,
+            Lost::Broken(_) | Lost::Dial(_) => Verdict::NotApplied,
+        };
+        self.advance(key, Input::Answered(side, verdict), None);
+    }
+
+    fn taught(&self, side: Side, key: Key, taught: &Taught<'_>) {
+        let outcome = {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                return;
+            };
+            match taught {
+                Taught::Known(prepared) => {
+                    if let Some(entry) = request.unknown_to(side).or_else(|| sole(request)) {
+                        entry.learn(side, Arc::new(node_of(prepared, request.version)));
+                    }
+                    self.send_or_teach(key, request, side)
+                        .map_err(|verdict| (verdict, None))
+                }
+                Taught::Refused(frame) => {
+                    let judged = judge(frame, true, request.hash());
+                    self.measure(request, side, judged);
+                    Err((judged.verdict, Some((side, *frame))))
+                }
+                Taught::Lost => Err((Verdict::NotApplied, None)),
+            }
+        };
+        if let Err((verdict, frame)) = outcome {
+            self.advance(key, Input::Answered(side, verdict), frame);
+        }
+    }
+}
+
+/// The one prepared statement of an EXECUTE.
+fn sole<C>(request: &Request<C>) -> Option<Rc<Entry>> {
+    match &request.what {
+        What::Execute(entry) => Some(Rc::clone(entry)),
+        What::Batch(_) | What::Prepare(_) | What::Query(_) => None,
+    }
+}
+
+/// The statement that the node has forgotten, if that is what it says.
+fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<Rc<Entry>> {
+    let (_, content) = frame.content().ok()?;
+    let error = error::Error::parse(content).ok()?;
+    if error.code != code::UNPREPARED {
+        return None;
+    }
+    request.called(side, error.unprepared?)
+}
+
+/// What a node said to PREPARE, kept.
+pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Version) -> Node {
+    let fingerprint = |bytes: &[u8]| {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        hasher.finish()
+    };
+    let variables = prepared.metadata.len() - prepared.columns.len();
+    let variables = prepared.metadata.get(..variables).unwrap_or_default();
+    Node {
+        id: prepared.id.into(),
+        columns: fingerprint(prepared.columns),
+        variables: fingerprint(variables),
+        key: result::key_places(Cursor::new(prepared.metadata), version).unwrap_or_default(),
+    }
+}
+
+impl<C: Client> Desk<C> {
+    #[inline]
+    fn measure(&self, request: &Request<C>, side: Side, judged: Judged) {
+        let elapsed = self.now.get().saturating_duration_since(request.since);
+        let ok = !judged.verdict.is_sick();
+        match request.flow {
+            Flow::Write(_) => self.metrics.write_done(side, elapsed, ok),
+            Flow::Chain(_) | Flow::Read(_) => self.metrics.read_done(side, elapsed, ok),
+        }
+        match judged.report {
+            Some(report) => self.report(side, report),
+            None if self.struck[side].get() => self.report(side, Report::Success),
+            None => {}
+        }
+    }
+
+    /// Lets the machine decide over what happened, and obeys.
+    #[inline]
+    pub(super) fn advance(&self, key: Key, input: Input, current: Option<(Side, Frame<'_>)>) {
+        let actions = {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                return;
+            };
+            request.flow.handle(input)
+        };
+        self.carry_out(key, actions, current);
+    }
+
+    /// Carries out what the machine wants. `current` is an answer still in the read buffer.
+    #[inline]
+    pub(super) fn carry_out(&self, key: Key, actions: Actions, current: Option<(Side, Frame<'_>)>) {
+        let mut failed: [Option<(Side, Verdict)>; 2] = [None; 2];
+        let mut reply = None;
+        {
+            let mut table = self.table.borrow_mut();
+            let Some(request) = table.get_mut(key) else {
+                return;
+            };
+            for action in actions.iter() {
+                match action {
+                    Action::Send(side) => {
+                        if let Err(verdict) = self.send_or_teach(key, request, side) {
+                            failed[side.index()] = Some((side, verdict));
+                        }
+                    }
+                    Action::Reply(answer) => reply = Some(answer),
+                    Action::Keep { .. }
+                    | Action::KeepTrying { .. }
+                    | Action::Landed(_)
+                    | Action::Missed(..)
+                    | Action::Void => self.journal(key, request, action),
+                }
+            }
+            match (reply, current) {
+                (None, Some((side, frame))) => request.legs[side].held = Held::copy(&frame),
+                (Some(_) | None, _) => {}
+            }
+            if is_keeping(request) {
+                table.arm(key, Term::Keep, self.now.get() + self.wait(Term::Keep));
+            }
+        }
+        if let Some(reply) = reply {
+            return self.finish(key, reply, current);
+        }
+        for (side, verdict) in failed.into_iter().flatten() {
+            self.advance(key, Input::Answered(side, verdict), None);
+        }
+    }
+
+    /// Answers the client and forgets the request.
+    #[inline]
+    fn finish(&self, key: Key, reply: Reply, current: Option<(Side, Frame<'_>)>) {
+        let Some(mut request) = self.table.borrow_mut().remove(key) else {
+            return;
+        };
+        self.answer_client(&mut request, reply, current);
+        for side in Side::ALL {
+            orphan(&request.legs[side]);
+        }
+        self.buffers().give_back(std::mem::take(&mut request.body));
+    }
+
+    /// Sends the request to one side, after teaching it what it does not know.
+    #[inline]
+    fn send_or_teach(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
+        match request.unknown_to(side) {
+            Some(entry) => self.teach(key, request, side, &entry),
+            None => self.send(key, request, side),
+        }
+    }
+
+    #[inline]
+    fn send(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
+        let Some(cluster) = &self.clusters[side] else {
+            return Err(Verdict::NotApplied);
+        };
+        let way = (request.version, request.keyspace());
+        let kind = (request.flags, request.opcode());
+        let sent = cluster.send(key, way, kind, |out| request.put(side, out));
+        let (connection, _stream) = sent.map_err(|refused| self.refused(side, refused))?;
+        let answered = connection.answered();
+        request.legs[side].sent = Some((connection, answered));
+        Ok(())
+    }
+
+    fn teach(
+        &self,
+        key: Key,
+        request: &mut Request<C>,
+        side: Side,
+        entry: &Entry,
+    ) -> Result<(), Verdict> {
+        let leg = &mut request.legs[side];
+        leg.lessons = leg.lessons.saturating_add(1);
+        let lessons_max = match &request.what {
+            What::Batch(batch) => {
+                LESSONS_MAX.saturating_add(u8::try_from(batch.entries.len()).unwrap_or(u8::MAX))
+            }
+            What::Execute(_) | What::Prepare(_) | What::Query(_) => LESSONS_MAX,
+        };
+        if lessons_max < leg.lessons {
+            return Err(Verdict::NotApplied);
+        }
+        let Some(cluster) = &self.clusters[side] else {
+            return Err(Verdict::NotApplied);
+        };
+        let template = &entry.template;
+        let way = (request.version, template.keyspace.as_deref());
+        let taught = cluster.teach(key, way, template.id, &template.text);
+        taught.map_err(|refused| self.refused(side, refused))
+    }
+
+    fn refused(&self, side: Side, refused: Refused) -> Verdict {
+        match refused {
+            Refused::Down => self.report(side, Report::Strike),
+            Refused::Busy => {}
+        }
+        Verdict::NotApplied
+    }
+}
+
+fn is_keeping<C>(request: &Request<C>) -> bool {
+    match &request.flow {
+        Flow::Write(write) => write.is_keeping(),
+        Flow::Chain(_) | Flow::Read(_) => false,
+    }
+}
+
+impl Held {
+    /// Copies an answer out of the read buffer; the usual one needs no copy.
+    #[inline]
+    pub(super) fn copy(frame: &Frame<'_>) -> Self {
+        let header = &frame.header;
+        if header.opcode == Opcode::Result && header.flags == 0 && frame.body == VOID {
+            return Self::Void;
+        }
+        Self::Frame {
+            flags: header.flags,
+            opcode: header.opcode,
+            body: frame.body.to_vec(),
+        }
+    }
+}

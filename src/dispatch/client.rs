@@ -1,0 +1,39 @@
+//! Whose request it is, and where its answer goes.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::Error;
+use crate::wire::{ClientStream, Opcode, Version};
+
+/// A client connection as answers see it. Cloned once a request; cloning must be cheap (an `Rc`).
+/// Answers to a client that went away are dropped by it.
+pub trait Client: Clone + 'static {
+    /// Answers a request: a whole frame but its header.
+    fn answer(
+        &self,
+        to: (Version, ClientStream),
+        flags: u8,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Vec<u8>),
+    );
+
+    /// Answers a request with an error of our own.
+    fn refuse(&self, to: (Version, ClientStream), error: &Error);
+
+    /// The client's USE was accepted (the name as the server stores it). Called before the answer.
+    fn use_keyspace(&self, keyspace: &str);
+}
+
+/// Whose request it is.
+#[derive(Clone, Debug)]
+pub struct Origin<C> {
+    /// Where the answer goes.
+    pub client: C,
+    /// The version that the connection speaks.
+    pub version: Version,
+    /// The keyspace it uses.
+    pub keyspace: Option<Rc<str>>,
+    /// The address that the client dialled: what `system.local` says.
+    pub dialled: SocketAddr,
+}

@@ -1,0 +1,323 @@
+//! The desk itself: what one data-plane thread owns, and the loops that keep it going.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::Client;
+use super::flow::Input;
+use super::journal::Unsaved;
+use super::known::Texts;
+use super::registry::Prepared;
+use super::request::Request;
+use super::shared::Shared;
+use super::table::{Key, Table, Term};
+use crate::cluster::{self, Cluster};
+use crate::pair::{Pair, Side, Sides};
+use crate::policy::{Report, View};
+use crate::replay::{Change, Receipts};
+use crate::socket::Buffers;
+use crate::statement::Schema;
+use crate::telemetry::WorkerMetrics;
+
+/// How coarse deadlines are.
+const TICK: Duration = Duration::from_millis(10);
+
+/// One data-plane thread's world.
+pub struct Desk<C: Client> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) clusters: Pair<Option<Rc<Cluster<Self>>>>,
+    pub(super) table: RefCell<Table<Request<C>>>,
+    pub(super) prepared: Prepared,
+    pub(super) texts: Texts,
+    pub(super) schema: RefCell<Arc<Schema>>,
+    pub(super) view: Cell<View>,
+    pub(super) now: Cell<Instant>,
+    wall: Cell<i64>,
+    pub(super) changes: RefCell<Vec<Change>>,
+    pub(super) unsaved: RefCell<Unsaved>,
+    pub(super) receipts: Arc<Receipts>,
+    /// Rings when `changes` is no longer empty.
+    pub(super) submit: Notify,
+    /// Rings when the table is no longer empty.
+    pub(super) busy: Notify,
+    /// A failure was reported and no success since.
+    pub(super) struck: Pair<Cell<bool>>,
+    pub(super) metrics: Rc<WorkerMetrics>,
+    pub(super) tasks: RefCell<JoinSet<()>>,
+    pub(super) itself: Weak<Self>,
+    buffers: Rc<Buffers>,
+}
+
+impl<C: Client> std::fmt::Debug for Desk<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Client> Desk<C> {
+    /// A desk over these clusters, whose connections are its own.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        configs: &Pair<Option<Arc<cluster::Config>>>,
+        metrics: Rc<WorkerMetrics>,
+    ) -> Rc<Self> {
+        let buffers = Rc::new(Buffers::default());
+        let schema = Arc::clone(&shared.news.load().schema);
+        let view = *shared.view.borrow();
+        Rc::new_cyclic(|itself| {
+            let clusters = configs.as_ref().map(|side, config| {
+                let config = config.as_ref().map(Arc::clone)?;
+                Some(Cluster::new(
+                    side,
+                    config,
+                    Rc::clone(&buffers),
+                    Weak::clone(itself),
+                ))
+            });
+            Self {
+                shared,
+                clusters,
+                table: RefCell::default(),
+                prepared: Prepared::default(),
+                texts: Texts::default(),
+                schema: RefCell::new(schema),
+                view: Cell::new(view),
+                now: Cell::new(Instant::now()),
+                wall: Cell::new(wall()),
+                changes: RefCell::default(),
+                unsaved: RefCell::default(),
+                receipts: Receipts::new(),
+                submit: Notify::new(),
+                busy: Notify::new(),
+                struck: Pair::default(),
+                metrics,
+                tasks: RefCell::default(),
+                itself: Weak::clone(itself),
+                buffers,
+            }
+        })
+    }
+
+    /// What the thread's sockets share.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// What the thread counts.
+    #[must_use]
+    pub fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    /// Requests without an answer.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.table.borrow().len()
+    }
+
+    /// Renews the thread's idea of now. Called once a wake-up of each socket.
+    #[inline]
+    pub fn wake(&self) {
+        self.now.set(Instant::now());
+        self.wall.set(wall());
+    }
+
+    /// The next timestamp, microseconds since 1970.
+    #[inline]
+    pub(super) fn timestamp(&self) -> i64 {
+        let timestamp = self.shared.clock.next(self.wall.get());
+        if !self.shared.clock.is_reserved(timestamp) {
+            self.metrics.clock_unreserved();
+        }
+        timestamp
+    }
+
+    /// The wall clock as of this wake-up, microseconds since 1970.
+    pub(super) fn wall(&self) -> i64 {
+        self.wall.get()
+    }
+
+    /// Starts the desk's own loops: deadlines, receipts, submissions, news, signs of life. They end
+    /// when the returned set is dropped.
+    #[must_use]
+    pub fn start(self: &Rc<Self>) -> JoinSet<()> {
+        let mut loops = JoinSet::new();
+        loops.spawn_local(Rc::clone(self).watch_deadlines());
+        loops.spawn_local(Rc::clone(self).take_receipts());
+        loops.spawn_local(Rc::clone(self).submit_changes());
+        loops.spawn_local(Rc::clone(self).follow_view());
+        loops.spawn_local(Rc::clone(self).follow_news());
+        for cluster in [&self.clusters.a, &self.clusters.b].into_iter().flatten() {
+            let cluster = Rc::clone(cluster);
+            loops.spawn_local(async move { cluster.keep_alive().await });
+        }
+        loops
+    }
+
+    async fn watch_deadlines(self: Rc<Self>) {
+        loop {
+            if self.table.borrow().is_empty() && self.unsaved.borrow().is_empty() {
+                self.busy.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.wake();
+            self.save_again();
+            loop {
+                let due = self.table.borrow_mut().due(self.now.get());
+                let Some((key, term)) = due else { break };
+                self.expired(key, term);
+            }
+        }
+    }
+
+    fn expired(&self, key: Key, term: Term) {
+        let input = match term {
+            Term::ReadFirst => {
+                let rest = self
+                    .shared
+                    .config
+                    .deadlines
+                    .read
+                    .saturating_sub(self.shared.config.deadlines.failover_after);
+                self.table
+                    .borrow_mut()
+                    .arm(key, Term::ReadRest, self.now.get() + rest);
+                Input::Slow
+            }
+            Term::Keep | Term::Read | Term::ReadRest | Term::Write => {
+                let unsent = self.give_up(key);
+                Input::Deadline { unsent }
+            }
+        };
+        self.advance(key, input, None);
+    }
+
+    /// Reports the sides that a request waited for in vain; returns those that were sent nothing.
+    fn give_up(&self, key: Key) -> Sides {
+        let mut table = self.table.borrow_mut();
+        let Some(request) = table.get_mut(key) else {
+            return Sides::NONE;
+        };
+        let hash = request.hash();
+        let mut unsent = Sides::NONE;
+        for side in request.flow.waiting().iter() {
+            let leg = &request.legs[side];
+            let report = match super::request::was_silent(leg) || leg.sent.is_none() {
+                true => Report::Strike,
+                false => Report::Sick(hash),
+            };
+            if !leg
+                .sent
+                .as_ref()
+                .is_some_and(|(connection, _)| connection.is_ready())
+            {
+                unsent = unsent.with(side);
+            }
+            self.report(side, report);
+        }
+        unsent
+    }
+
+    async fn take_receipts(self: Rc<Self>) {
+        let mut arrived = Vec::new();
+        loop {
+            self.receipts.arrived().await;
+            self.wake();
+            self.receipts.take(&mut arrived);
+            for (ticket, outcome) in arrived.drain(..) {
+                if let Err(refused) = &outcome {
+                    tracing::debug!(%refused, "a record was refused");
+                }
+                if !self.offered(ticket, outcome.is_ok()) {
+                    self.advance(Key::from_number(ticket), Input::Kept(outcome.is_ok()), None);
+                }
+            }
+        }
+    }
+
+    /// Runs after all sockets that were ready: what they kept goes to the queue in one piece.
+    async fn submit_changes(self: Rc<Self>) {
+        let Some(queue) = self.shared.queue.clone() else {
+            return;
+        };
+        loop {
+            self.submit.notified().await;
+            queue.submit(&mut self.changes.borrow_mut());
+        }
+    }
+
+    async fn follow_view(self: Rc<Self>) {
+        let mut view = self.shared.view.clone();
+        while view.changed().await.is_ok() {
+            let (before, after) = (self.view.get(), *view.borrow_and_update());
+            self.view.set(after);
+            self.wake();
+            for side in after.out.minus(before.out).iter() {
+                self.release(side);
+            }
+            for side in before.out.minus(after.out).iter() {
+                self.struck[side].set(false);
+                if let Some(cluster) = &self.clusters[side] {
+                    cluster.redial_now();
+                }
+            }
+        }
+    }
+
+    /// The breaker opened: nobody waits for that side any longer (S18).
+    fn release(&self, side: Side) {
+        let keys: Vec<Key> = self.table.borrow().keys().collect();
+        for key in keys {
+            let unsent = {
+                let mut table = self.table.borrow_mut();
+                let Some(request) = table.get_mut(key) else {
+                    continue;
+                };
+                let leg = &request.legs[side];
+                !leg.sent
+                    .as_ref()
+                    .is_some_and(|(connection, _)| connection.is_ready())
+            };
+            self.advance(key, Input::Out { side, unsent }, None);
+        }
+    }
+
+    async fn follow_news(self: Rc<Self>) {
+        let mut renewed = self.shared.renewed.clone();
+        while renewed.changed().await.is_ok() {
+            renewed.borrow_and_update();
+            let schema = Arc::clone(&self.shared.news.load().schema);
+            if !Arc::ptr_eq(&schema, &self.schema.borrow()) {
+                *self.schema.borrow_mut() = schema;
+                // Classes depend on column types (S3).
+                self.texts.clear();
+                self.prepared.clear();
+            }
+        }
+    }
+
+    /// Tells the health loop what was seen. A full channel already holds more than it needs.
+    pub(super) fn report(&self, side: Side, report: Report) {
+        self.struck[side].set(report != Report::Success);
+        if self.shared.reports.try_send((side, report)).is_err() {
+            tracing::trace!(%side, "the health loop has enough reports");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell owns the clock")]
+fn wall() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,314 @@
+//! A write over two sides: sent, counted, and recorded for the side that missed it.
+
+use super::{Action, Actions, Input, Leg, Reply};
+use crate::pair::{Pair, Side, Sides};
+use crate::policy::{Ack, OnQueueFailure, Verdict, WritePlan};
+
+/// What the operator and the statement decide about one write.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How many sides must have it.
+    pub ack: Ack,
+    /// What a refused record means.
+    pub on_queue_failure: OnQueueFailure,
+    /// Whether it can be sent again without harm.
+    pub repeatable: bool,
+    /// Whether a record can be kept of it at all; not of one that goes to a single cluster.
+    pub recorded: bool,
+}
+
+/// Where a write is.
+///
+/// ```text
+///  new --journal--> Journalling --Kept--> Sending --all answered, deadline--> Keeping --Kept--> Over
+///    \------------------------------------^   \-----nothing owed, or journalled---------------^
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// A record is on its way to the disk; nothing was sent.
+    Journalling,
+    /// The answer is decided and waits for the record of the side that missed it.
+    Keeping(Reply),
+    /// The client has been answered.
+    Over,
+    /// Sides are being waited for.
+    Sending,
+}
+
+/// The machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    rules: Rules,
+    plan: WritePlan,
+    stage: Stage,
+    legs: Pair<Leg>,
+    /// A durable record exists, with the sides of `plan.send` live and those of `plan.away` owed.
+    recorded: bool,
+}
+
+impl Write {
+    /// Starts a write. `accepts` says whether the queue takes records right now.
+    #[must_use]
+    pub fn new(plan: WritePlan, rules: Rules, accepts: bool) -> (Self, Actions) {
+        let leg = |side| {
+            if plan.send.contains(side) {
+                Leg::Idle
+            } else {
+                Leg::Away
+            }
+        };
+        let stage = Stage::Sending;
+        let mut write = Self {
+            rules,
+            plan,
+            stage,
+            legs: Pair::from_fn(leg),
+            recorded: false,
+        };
+        let mut actions = Actions::default();
+        let must_record = rules.recorded && (plan.journal || !plan.away.is_empty());
+        let strict = rules.on_queue_failure == OnQueueFailure::FailWrite;
+        if must_record && strict && !accepts {
+            write.reply(Reply::QueueRefused, &mut actions);
+        } else if rules.recorded && plan.journal {
+            write.stage = Stage::Journalling;
+            actions.push(Action::Keep {
+                owes: plan.away,
+                live: plan.send,
+                sent: plan.send,
+            });
+        } else {
+            write.send(&mut actions);
+        }
+        write.check();
+        (write, actions)
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, input: Input) -> Actions {
+        let mut actions = Actions::default();
+        match (self.stage, input) {
+            (Stage::Journalling, Input::Kept(ok)) => self.journalled(ok, &mut actions),
+            (Stage::Journalling, Input::Deadline { .. }) => {
+                actions.push(Action::Void);
+                self.reply(Reply::Unsent, &mut actions);
+            }
+            (Stage::Sending, Input::Answered(side, verdict)) => {
+                self.settle(side, verdict);
+                self.proceed(&mut actions);
+            }
+            (Stage::Sending, Input::Deadline { unsent }) => {
+                for side in self.waiting().iter() {
+                    self.settle(side, gave_up(unsent.contains(side)));
+                }
+                self.retire_idle();
+                self.proceed(&mut actions);
+            }
+            (Stage::Sending, Input::Out { side, unsent }) if self.legs[side] == Leg::Waiting => {
+                self.settle(side, gave_up(unsent));
+                self.proceed(&mut actions);
+            }
+            (Stage::Keeping(reply), Input::Kept(ok)) => self.kept(reply, ok, &mut actions),
+            // The disk hangs: the record may become durable yet, but nobody can vouch for it.
+            (Stage::Keeping(_), Input::Deadline { .. }) => {
+                self.reply(Reply::Ambiguous, &mut actions);
+            }
+            (
+                Stage::Journalling | Stage::Keeping(_) | Stage::Over | Stage::Sending,
+                Input::Answered(..)
+                | Input::Deadline { .. }
+                | Input::Kept(_)
+                | Input::Out { .. }
+                | Input::Slow,
+            ) => {}
+        }
+        self.check();
+        actions
+    }
+
+    /// Sides whose answer is waited for.
+    #[must_use]
+    pub fn waiting(&self) -> Sides {
+        Side::ALL
+            .into_iter()
+            .filter(|side| self.legs[*side] == Leg::Waiting)
+            .collect()
+    }
+
+    /// Whether the client has been answered and nothing is left to do.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
+    /// Whether it waits for the queue and not for a side.
+    #[must_use]
+    pub fn is_keeping(&self) -> bool {
+        matches!(self.stage, Stage::Journalling | Stage::Keeping(_))
+    }
+
+    /// Whether this side has said that it has the write.
+    #[must_use]
+    pub fn has(&self, side: Side) -> bool {
+        self.legs[side] == Leg::Done(Verdict::Ok)
+    }
+
+    fn journalled(&mut self, ok: bool, actions: &mut Actions) {
+        self.recorded = ok;
+        if ok || self.rules.on_queue_failure == OnQueueFailure::AckAnyway {
+            self.send(actions);
+        } else {
+            self.reply(Reply::QueueRefused, actions);
+        }
+    }
+
+    fn send(&mut self, actions: &mut Actions) {
+        self.stage = Stage::Sending;
+        for side in self.plan.first.map_or(self.plan.send, Sides::only).iter() {
+            self.legs[side] = Leg::Waiting;
+            actions.push(Action::Send(side));
+        }
+    }
+
+    fn settle(&mut self, side: Side, verdict: Verdict) {
+        if self.legs[side] == Leg::Waiting {
+            self.legs[side] = Leg::Done(verdict);
+        }
+    }
+
+    /// The second side of `sync` that time did not allow: it was never sent anything.
+    fn retire_idle(&mut self) {
+        for side in Side::ALL {
+            if self.legs[side] == Leg::Idle {
+                self.legs[side] = Leg::Done(Verdict::NotApplied);
+            }
+        }
+    }
+
+    fn proceed(&mut self, actions: &mut Actions) {
+        if !self.waiting().is_empty() {
+            return;
+        }
+        match Side::ALL
+            .into_iter()
+            .find(|side| self.legs[*side] == Leg::Idle)
+        {
+            Some(next) => {
+                self.legs[next] = Leg::Waiting;
+                actions.push(Action::Send(next));
+            }
+            None => self.conclude(actions),
+        }
+    }
+
+    /// The outcome rule (DESIGN: outcome of a write; S13, S15).
+    fn conclude(&mut self, actions: &mut Actions) {
+        let ok = self.with(Verdict::Ok);
+        let maybe = self.with(Verdict::Maybe);
+        let owed = self.plan.send.union(self.plan.away).minus(ok);
+        if ok.is_empty() && maybe.is_empty() {
+            return self.refused(actions);
+        }
+        let reply = match self.rules.ack {
+            Ack::Any if !ok.is_empty() => Reply::Of(self.voice(ok)),
+            Ack::All if owed.is_empty() => Reply::Of(self.voice(ok)),
+            Ack::All | Ack::Any => Reply::Ambiguous,
+        };
+        // Nobody knows what a not-repeatable write did: its other side may not run it either.
+        let blind = ok.is_empty() && !self.rules.repeatable;
+        let sent = if blind { owed } else { maybe };
+        if self.recorded {
+            self.tell_record(owed, sent, actions);
+        } else if !owed.is_empty() && self.rules.recorded {
+            self.stage = Stage::Keeping(reply);
+            return actions.push(Action::Keep {
+                owes: owed,
+                live: Sides::NONE,
+                sent,
+            });
+        }
+        self.reply(reply, actions);
+    }
+
+    /// Nothing was applied anywhere: a definite refusal is the truth, else whatever was heard.
+    fn refused(&mut self, actions: &mut Actions) {
+        if self.recorded {
+            actions.push(Action::Void);
+        }
+        let definite = self.with(Verdict::Definite);
+        let reply = if definite.is_empty() {
+            Reply::Unsent
+        } else {
+            Reply::Of(self.voice(definite))
+        };
+        self.reply(reply, actions);
+    }
+
+    fn tell_record(&self, owed: Sides, sent: Sides, actions: &mut Actions) {
+        for side in self.plan.send.iter() {
+            actions.push(match owed.contains(side) {
+                true => Action::Missed(side, sent.contains(side)),
+                false => Action::Landed(side),
+            });
+        }
+    }
+
+    fn kept(&mut self, reply: Reply, ok: bool, actions: &mut Actions) {
+        if ok {
+            return self.reply(reply, actions);
+        }
+        let have = self.with(Verdict::Ok);
+        let sent = self.with(Verdict::Maybe);
+        let owes = self.plan.send.union(self.plan.away).minus(have);
+        actions.push(Action::KeepTrying { owes, sent });
+        let reply = match self.rules.on_queue_failure {
+            OnQueueFailure::AckAnyway => reply,
+            OnQueueFailure::FailWrite => Reply::Ambiguous,
+        };
+        self.reply(reply, actions);
+    }
+
+    fn reply(&mut self, reply: Reply, actions: &mut Actions) {
+        self.stage = Stage::Over;
+        actions.push(Action::Reply(reply));
+    }
+
+    fn with(&self, verdict: Verdict) -> Sides {
+        Side::ALL
+            .into_iter()
+            .filter(|side| self.legs[*side] == Leg::Done(verdict))
+            .collect()
+    }
+
+    /// Which of these sides speaks: the one that reads prefer, if it can.
+    fn voice(&self, among: Sides) -> Side {
+        let preferred = self.plan.preferred;
+        if among.contains(preferred) {
+            preferred
+        } else {
+            !preferred
+        }
+    }
+
+    fn check(&self) {
+        debug_assert!(
+            self.stage != Stage::Sending || !self.waiting().is_empty(),
+            "a write that waits for nobody must be over: {self:?}"
+        );
+        debug_assert!(
+            self.plan
+                .away
+                .iter()
+                .all(|side| self.legs[side] == Leg::Away),
+            "a side that is away is never sent to: {self:?}"
+        );
+    }
+}
+
+const fn gave_up(unsent: bool) -> Verdict {
+    if unsent {
+        Verdict::NotApplied
+    } else {
+        Verdict::Maybe
+    }
+}

@@ -1,0 +1,325 @@
+//! Records of what a side missed: made from the client's own bytes, handed to the queue.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::flow::Action;
+use super::request::{Request, What};
+use super::table::Key;
+use super::{Client, Desk};
+use crate::pair::{Side, Sides};
+use crate::replay::record::{self, Draft, Priority, Reason, Repeat};
+use crate::replay::{Change, Receipt};
+use crate::statement::Statement;
+use crate::wire::Cursor;
+use crate::wire::cursor::Value;
+use crate::wire::request::{Batch, Execute, Query, Values, What as Child, batch};
+
+/// Refused records kept in memory until the queue takes them again; beyond it the oldest is given
+/// up, counted and logged.
+const UNSAVED_MAX: usize = 10_000;
+
+/// Marks receipts of [`Unsaved`] records; the keys of requests never have this bit.
+const UNSAVED_TICKET: u64 = 1 << 63;
+
+/// A record that the queue refused.
+#[derive(Debug)]
+struct Unkept {
+    body: Vec<u8>,
+    owes: Sides,
+    sent: Sides,
+}
+
+/// Records of writes that were applied on one side while the queue refused them (S15). Each waits
+/// here until the queue vouches for it.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    waiting: VecDeque<Unkept>,
+    offered: HashMap<u64, Unkept>,
+    next: u64,
+}
+
+impl Unsaved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.offered.is_empty()
+    }
+}
+
+impl<C: Client> Desk<C> {
+    /// Tells the queue what the machine decided about a record.
+    pub(super) fn journal(&self, key: Key, request: &mut Request<C>, action: Action) {
+        match action {
+            Action::Keep { owes, live, sent } => self.keep(key, request, (owes, live, sent)),
+            Action::KeepTrying { owes, sent } => {
+                let body = self.record(request, Reason::Failed);
+                self.keep_unsaved(body, owes, sent);
+            }
+            Action::Landed(side) => {
+                if let Some(seq) = request.seq {
+                    self.change(Change::Landed { seq, side });
+                }
+            }
+            Action::Missed(side, sent) => {
+                if let Some(seq) = request.seq {
+                    self.metrics.copy_kept(side);
+                    self.change(Change::Missed {
+                        seq,
+                        side,
+                        sent,
+                        receipt: None,
+                    });
+                }
+            }
+            Action::Void => {
+                if let Some(seq) = request.seq {
+                    self.change(Change::Void { seq });
+                }
+            }
+            Action::Reply(_) | Action::Send(_) => {}
+        }
+    }
+
+    fn keep(&self, key: Key, request: &mut Request<C>, (owes, live, sent): (Sides, Sides, Sides)) {
+        let Some(queue) = &self.shared.queue else {
+            return;
+        };
+        let reason = if live.is_empty() {
+            Reason::Failed
+        } else {
+            Reason::Journal
+        };
+        let body = self.record(request, reason);
+        let seq = queue.next_seq();
+        request.seq = Some(seq);
+        for side in owes.iter() {
+            self.metrics.copy_kept(side);
+        }
+        if !live.is_empty() {
+            self.metrics.journalled();
+        }
+        let receipt = Some(Receipt {
+            to: Arc::clone(&self.receipts),
+            ticket: key.to_number(),
+        });
+        self.change(Change::Keep {
+            seq,
+            owes,
+            live,
+            sent,
+            body,
+            receipt,
+        });
+    }
+
+    fn change(&self, change: Change) {
+        let mut changes = self.changes.borrow_mut();
+        if changes.is_empty() {
+            self.submit.notify_one();
+        }
+        changes.push(change);
+    }
+
+    fn keep_unsaved(&self, body: Vec<u8>, owes: Sides, sent: Sides) {
+        let mut unsaved = self.unsaved.borrow_mut();
+        if UNSAVED_MAX <= unsaved.waiting.len() {
+            unsaved.waiting.pop_front();
+            for side in owes.iter() {
+                self.metrics.copy_refused(side);
+            }
+            tracing::error!("a record was given up: the queue has refused too many for too long");
+        }
+        unsaved.waiting.push_back(Unkept { body, owes, sent });
+        self.busy.notify_one();
+    }
+
+    /// Offers the queue again what it refused.
+    pub(super) fn save_again(&self) {
+        let Some(queue) = &self.shared.queue else {
+            return;
+        };
+        let mut unsaved = self.unsaved.borrow_mut();
+        if unsaved.waiting.is_empty() || !queue.accepts() {
+            return;
+        }
+        while let Some(it) = unsaved.waiting.pop_front() {
+            let ticket = UNSAVED_TICKET | unsaved.next;
+            unsaved.next += 1;
+            let receipt = Some(Receipt {
+                to: Arc::clone(&self.receipts),
+                ticket,
+            });
+            let (seq, live, body) = (queue.next_seq(), Sides::NONE, it.body.clone());
+            self.change(Change::Keep {
+                seq,
+                owes: it.owes,
+                live,
+                sent: it.sent,
+                body,
+                receipt,
+            });
+            unsaved.offered.insert(ticket, it);
+        }
+    }
+
+    /// What the queue said to an offer. Returns false if the ticket is a request's.
+    pub(super) fn offered(&self, ticket: u64, ok: bool) -> bool {
+        if ticket & UNSAVED_TICKET == 0 {
+            return false;
+        }
+        let mut unsaved = self.unsaved.borrow_mut();
+        if let Some(it) = unsaved.offered.remove(&ticket)
+            && !ok
+        {
+            unsaved.waiting.push_back(it);
+        }
+        true
+    }
+
+    /// The record of a request, from the client's own bytes.
+    fn record(&self, request: &Request<C>, reason: Reason) -> Vec<u8> {
+        let now = self.wall();
+        let id = Uuid::now_v7().into_bytes();
+        let cursor = Cursor::new(request.content());
+        let mut draft = Draft {
+            id,
+            origin: &self.shared.instance,
+            keyspace: None,
+            statements: &[],
+            batch: record::Batch::None,
+            consistency: request.consistency.0,
+            serial: None,
+            timestamp: request.timestamp,
+            ttl_base: now / 1_000_000,
+            priority: Priority::High,
+            partition: 0,
+            enqueued_at: now,
+            reason,
+            repeat: Repeat::Yes,
+            single_partition: request.single_partition(),
+            table: None,
+            table_id: None,
+            bind_types: 0,
+        };
+        let mut out = Vec::with_capacity(request.body.len() + 160);
+        match &request.what {
+            What::Execute(entry) => {
+                let Ok(execute) = Execute::parse(cursor) else {
+                    return out;
+                };
+                let values = execute.parameters.values.unwrap_or_default();
+                let node = Side::ALL.into_iter().find_map(|side| entry.node(side));
+                draft.keyspace = entry.template.keyspace.as_deref();
+                draft.repeat = entry.known.repeat;
+                draft.bind_types = node.as_ref().map_or(0, |node| node.variables);
+                draft.table = table(&entry.known.statement, draft.keyspace);
+                let key = node.as_ref().map_or(&[][..], |node| &node.key);
+                draft.partition = partition(&entry.known.statement, key, values, &id, draft.repeat);
+                let statements = [child(&entry.template.text, values)];
+                Draft {
+                    statements: &statements,
+                    ..draft
+                }
+                .encode(&mut out);
+            }
+            What::Query(known) => {
+                let Ok(query) = Query::parse(cursor) else {
+                    return out;
+                };
+                let values = query.parameters.values.unwrap_or_default();
+                draft.keyspace = request.keyspace();
+                draft.repeat = known.repeat;
+                draft.table = table(&known.statement, draft.keyspace);
+                draft.partition = partition(&known.statement, &[], values, &id, draft.repeat);
+                let statements = [child(query.text, values)];
+                Draft {
+                    statements: &statements,
+                    ..draft
+                }
+                .encode(&mut out);
+            }
+            What::Batch(batched) => {
+                let Ok(batch) = Batch::parse(cursor) else {
+                    return out;
+                };
+                let texts = batched.entries.iter().zip(&batched.texts);
+                let children: Vec<_> = batch
+                    .children()
+                    .zip(texts)
+                    .filter_map(|(it, (entry, _))| match (it.what, entry) {
+                        (Child::Text(text), _) => Some(child(text, it.values)),
+                        (Child::Id(_), Some(entry)) => Some(child(&entry.template.text, it.values)),
+                        (Child::Id(_), None) => None,
+                    })
+                    .collect();
+                draft.keyspace = batch_keyspace(request, batched);
+                draft.serial = batch.serial.map(|serial| serial.0);
+                draft.repeat = batched.repeat;
+                draft.batch = match batch.kind {
+                    batch::Kind::Logged => record::Batch::Logged,
+                    batch::Kind::Unlogged => record::Batch::Unlogged,
+                    batch::Kind::Counter => record::Batch::Counter,
+                };
+                draft.partition = u64::from_be_bytes(id.last_chunk().copied().unwrap_or_default());
+                draft.statements = &children;
+                draft.encode(&mut out);
+            }
+            What::Prepare(_) => {}
+        }
+        out
+    }
+}
+
+/// One keyspace serves all children of a record: the client's, or that of a prepared child.
+fn batch_keyspace<'a, C>(
+    request: &'a Request<C>,
+    batched: &'a super::request::Batched,
+) -> Option<&'a str> {
+    let of_child = || {
+        batched
+            .entries
+            .iter()
+            .flatten()
+            .find_map(|entry| entry.template.keyspace.as_deref())
+    };
+    request.keyspace().or_else(of_child)
+}
+
+fn child<'a>(text: &'a str, values: Values<'a>) -> record::Child<'a> {
+    record::Child {
+        text,
+        values: values.bytes,
+        count: values.count,
+        named: values.named,
+    }
+}
+
+fn table<'a>(statement: &'a Statement, keyspace: Option<&'a str>) -> Option<(&'a str, &'a str)> {
+    let table = statement.table.as_ref()?;
+    Some((table.keyspace_in(keyspace)?, &table.name))
+}
+
+/// Equal for equal partition keys. Where the key is not known, a write that may come in any order
+/// (its timestamp decides) stands for itself, and any other for its whole table.
+fn partition(
+    statement: &Statement,
+    key: &[u16],
+    values: Values<'_>,
+    id: &[u8; 16],
+    repeat: Repeat,
+) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    statement.table.hash(&mut hasher);
+    for place in key {
+        match values.at(usize::from(*place)) {
+            Some(Value::Set(bytes)) => bytes.hash(&mut hasher),
+            Some(Value::Null | Value::Unset) | None => {}
+        }
+    }
+    if key.is_empty() && repeat == Repeat::Yes {
+        id.hash(&mut hasher);
+    }
+    hasher.finish()
+}

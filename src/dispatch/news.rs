@@ -1,0 +1,233 @@
+//! What the clusters say of themselves becomes what every desk knows: facts and schema.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use super::config::Advertise;
+use super::intercept::{self, Facts};
+use super::shared::{News, Shared};
+use crate::cluster::call::{Failure, Line};
+use crate::cluster::watch::{Column, Local, columns, local, register};
+use crate::pair::{Pair, Side};
+use crate::statement::{Schema, schema};
+
+/// Between two looks at a cluster that says nothing by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Between two tries at a cluster that cannot be reached.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Several events in a row are looked at once.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// What is known of one side.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    connected: bool,
+    local: Option<Local>,
+    columns: Vec<Column>,
+}
+
+/// The reporter: watches both clusters from the control runtime and publishes.
+#[derive(Debug)]
+pub struct Reporter {
+    shared: Arc<Shared>,
+    seen: RefCell<Pair<Seen>>,
+    lines: Pair<Option<Line>>,
+    connected: watch::Sender<Pair<bool>>,
+    renewed: watch::Sender<u64>,
+    /// EVENT bodies of schema changes, for all sessions of all threads.
+    events: broadcast::Sender<Arc<[u8]>>,
+    /// Asks a side's loop to look now.
+    nudges: Pair<Notify>,
+}
+
+impl Reporter {
+    /// Publishes through these; nothing is asked before [`Reporter::follow`] runs.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        lines: Pair<Option<Line>>,
+        connected: watch::Sender<Pair<bool>>,
+        renewed: watch::Sender<u64>,
+        events: broadcast::Sender<Arc<[u8]>>,
+    ) -> Rc<Self> {
+        let (seen, nudges) = (RefCell::default(), Pair::default());
+        Rc::new(Self {
+            shared,
+            seen,
+            lines,
+            connected,
+            renewed,
+            events,
+            nudges,
+        })
+    }
+
+    /// Follows one side for ever: registers, looks at every event and now and then, publishes.
+    pub async fn follow(self: Rc<Self>, side: Side) {
+        let Some(line) = self.lines[side].clone() else {
+            return;
+        };
+        loop {
+            if let Err(failure) = self.watch(&line).await {
+                tracing::debug!(%side, %failure, "the cluster cannot be asked");
+            }
+            self.set_connected(side, false);
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+                () = self.nudges[side].notified() => {}
+            }
+        }
+    }
+
+    async fn watch(&self, line: &Line) -> Result<(), Failure> {
+        let side = line.side();
+        line.cluster().redial_now();
+        register(line).await?;
+        loop {
+            self.look(line).await?;
+            self.set_connected(side, true);
+            tokio::select! {
+                () = line.event() => tokio::time::sleep(SETTLE).await,
+                () = self.nudges[side].notified() => {}
+                // Registering again is what finds out that the connection was replaced.
+                () = tokio::time::sleep(LOOK_EVERY) => register(line).await?,
+            }
+            self.pass_events(line);
+        }
+    }
+
+    /// Sessions hear of a change once: from home if it is up.
+    fn pass_events(&self, line: &Line) {
+        let home = self.shared.policy.home();
+        let is_voice = line.side() == home || !self.connected.borrow()[home];
+        for body in line.take_events() {
+            if is_voice {
+                // Nobody listening is fine: no session has registered.
+                let listeners = self.events.send(body.into()).unwrap_or(0);
+                tracing::trace!(listeners, "schema event");
+            }
+        }
+    }
+
+    /// Looks at one side now and publishes what changed.
+    ///
+    /// # Errors
+    /// If the side cannot be asked.
+    pub async fn look(&self, line: &Line) -> Result<(), Failure> {
+        let side = line.side();
+        let now = local(line).await?;
+        let before = self.seen.borrow()[side].local.clone();
+        if before.as_ref() != Some(&now) {
+            let columns = columns(line).await?;
+            let mut seen = self.seen.borrow_mut();
+            seen[side].columns = columns;
+            seen[side].local = Some(now);
+            drop(seen);
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn set_connected(&self, side: Side, connected: bool) {
+        let before = std::mem::replace(&mut self.seen.borrow_mut()[side].connected, connected);
+        if before == connected {
+            return;
+        }
+        match connected {
+            true => tracing::info!(%side, "cluster connected"),
+            false => tracing::warn!(%side, "cluster disconnected"),
+        }
+        self.connected.send_modify(|pair| pair[side] = connected);
+        self.publish();
+    }
+
+    /// What each side last said of itself.
+    #[must_use]
+    pub fn release_versions(&self) -> Pair<Option<String>> {
+        let seen = self.seen.borrow();
+        seen.as_ref()
+            .map(|_, seen| seen.local.as_ref().map(|it| it.release_version.clone()))
+    }
+
+    fn publish(&self) {
+        let seen = self.seen.borrow();
+        let home = self.shared.policy.home();
+        let teller = if seen[home].local.is_some() {
+            home
+        } else {
+            !home
+        };
+        let facts = facts(
+            &self.shared.config.advertise,
+            &seen,
+            teller,
+            self.shared.protocol(),
+        );
+        let schema = schema_of(&seen[teller].columns);
+        let before = self.shared.news.load();
+        let schema = if *before.schema == schema {
+            Arc::clone(&before.schema)
+        } else {
+            schema.into()
+        };
+        self.shared.news.store(Arc::new(News { facts, schema }));
+        self.renewed.send_modify(|count| *count += 1);
+    }
+}
+
+fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, protocol: u8) -> Facts {
+    let local = seen[teller].local.clone().unwrap_or_default();
+    let or = |own: &Option<String>, theirs: String, default: &str| match (own, theirs) {
+        (Some(own), _) => own.clone(),
+        (None, theirs) if theirs.is_empty() => default.to_owned(),
+        (None, theirs) => theirs,
+    };
+    let release = |side: Side| {
+        seen[side]
+            .local
+            .as_ref()
+            .map(|it| it.release_version.as_str())
+    };
+    let version = |side: Side| seen[side].local.as_ref().map(|it| it.schema_version);
+    let lower = intercept::lower_release(release(Side::A), release(Side::B));
+    Facts {
+        cluster_name: or(&advertise.cluster_name, local.cluster_name, "helix"),
+        datacenter: or(&advertise.datacenter, local.datacenter, "datacenter1"),
+        rack: or(&advertise.rack, local.rack, "rack1"),
+        host_id: advertise.host_id,
+        release_version: or(&None, lower.unwrap_or_default().to_owned(), "4.0.0"),
+        schema_version: intercept::schema_version(Pair::from_fn(version)),
+        cql_version: or(&None, local.cql_version, "3.4.5"),
+        partitioner: or(
+            &None,
+            local.partitioner,
+            "org.apache.cassandra.dht.Murmur3Partitioner",
+        ),
+        native_protocol: protocol,
+    }
+}
+
+/// Facts and schema before any cluster was asked.
+#[must_use]
+pub fn unseen(advertise: &Advertise, protocol: u8) -> News {
+    let seen = Pair::<Seen>::default();
+    News {
+        facts: facts(advertise, &seen, Side::A, protocol),
+        schema: Arc::default(),
+    }
+}
+
+fn schema_of(columns: &[Column]) -> Schema {
+    Schema::new(columns.iter().map(|column| schema::Row {
+        keyspace: &column.keyspace,
+        table: &column.table,
+        column: &column.name,
+        kind: &column.kind,
+        position: column.position,
+        type_text: &column.type_text,
+    }))
+}

@@ -1,0 +1,189 @@
+//! Prepared statements: ours by id, and what each cluster calls them.
+//!
+//! The process-wide [`Registry`] is off the hot path: each thread copies what it uses into a table
+//! of its own ([`Prepared`] by [`Entry`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use quick_cache::sync::Cache;
+
+use super::known::Known;
+use crate::cluster::prepare::Id;
+use crate::pair::{Pair, Side};
+use crate::statement::{Schema, Statement};
+
+/// Statements remembered by the process; beyond it the least used are forgotten, and a client that
+/// executes one is told to prepare it again.
+const STATEMENTS_MAX: usize = 120_000;
+
+/// What one cluster said to PREPARE.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Node {
+    /// The cluster's id.
+    pub id: Box<[u8]>,
+    /// A fingerprint of the result's columns.
+    pub columns: u64,
+    /// A fingerprint of the bound variables' types; 0 without variables.
+    pub variables: u64,
+    /// Which variables make up the partition key, in its order; empty where that is not known.
+    pub key: Box<[u16]>,
+}
+
+/// One prepared statement of the process.
+#[derive(Debug)]
+pub struct Template {
+    /// Our id.
+    pub id: Id,
+    /// The keyspace it was prepared in, where the text needs one.
+    pub keyspace: Option<Box<str>>,
+    /// Its text.
+    pub text: Arc<str>,
+    /// What it means.
+    pub statement: Statement,
+    /// The columns that clients were shown, a fingerprint.
+    pub shown: u64,
+    /// What each cluster calls it.
+    pub nodes: Pair<ArcSwapOption<Node>>,
+}
+
+/// All prepared statements of the process.
+#[derive(Debug)]
+pub struct Registry {
+    known: Cache<Id, Arc<Template>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            known: Cache::new(STATEMENTS_MAX),
+        }
+    }
+}
+
+impl Registry {
+    /// How many are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The statement of this id.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<Arc<Template>> {
+        self.known.get(id)
+    }
+
+    /// Remembers a statement, in place of an older one of the same id.
+    pub fn put(&self, template: Arc<Template>) {
+        self.known.insert(template.id, template);
+    }
+}
+
+/// A prepared statement as one thread uses it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) template: Arc<Template>,
+    pub(super) known: Known,
+    nodes: Pair<RefCell<Option<Arc<Node>>>>,
+}
+
+impl Entry {
+    fn new(template: Arc<Template>, schema: &Schema) -> Self {
+        let keyspace = template.keyspace.as_deref();
+        let known = Known::new(
+            Arc::clone(&template.text),
+            template.statement.clone(),
+            keyspace,
+            schema,
+        );
+        Self {
+            template,
+            known,
+            nodes: Pair::default(),
+        }
+    }
+
+    /// What this side calls it, if it was ever told.
+    #[inline]
+    pub(super) fn node(&self, side: Side) -> Option<Arc<Node>> {
+        let mut node = self.nodes[side].borrow_mut();
+        if node.is_none() {
+            *node = self.template.nodes[side].load_full();
+        }
+        node.clone()
+    }
+
+    /// Remembers what this side calls it.
+    pub(super) fn learn(&self, side: Side, node: Arc<Node>) {
+        self.template.nodes[side].store(Some(Arc::clone(&node)));
+        *self.nodes[side].borrow_mut() = Some(node);
+    }
+
+    /// Whether this side's id is `id`.
+    pub(super) fn is_called(&self, side: Side, id: &[u8]) -> bool {
+        self.node(side).is_some_and(|node| *node.id == *id)
+    }
+}
+
+/// An id is a hash already.
+#[derive(Debug, Default)]
+pub(super) struct Itself(u64);
+
+impl Hasher for Itself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+/// One thread's table of prepared statements.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    entries: RefCell<HashMap<Id, Rc<Entry>, BuildHasherDefault<Itself>>>,
+}
+
+impl Prepared {
+    /// The statement of this id, from the registry where this thread has not seen it.
+    #[inline]
+    pub(super) fn get(&self, id: &[u8], registry: &Registry, schema: &Schema) -> Option<Rc<Entry>> {
+        let id: &Id = id.try_into().ok()?;
+        if let Some(entry) = self.entries.borrow().get(id) {
+            return Some(Rc::clone(entry));
+        }
+        let entry = Rc::new(Entry::new(registry.get(id)?, schema));
+        let mut entries = self.entries.borrow_mut();
+        if STATEMENTS_MAX <= entries.len() {
+            entries.clear();
+        }
+        entries.insert(*id, Rc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Forgets everything: the schema changed, or a statement was prepared anew.
+    pub(super) fn clear(&self) {
+        self.entries.borrow_mut().clear();
+    }
+
+    /// Forgets one statement.
+    pub(super) fn forget(&self, id: &Id) {
+        self.entries.borrow_mut().remove(id);
+    }
+}

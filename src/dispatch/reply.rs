@@ -1,0 +1,254 @@
+//! The answer to the client: a node's own, with our ids and our paging tag, or an error of ours.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::answers::{VOID, node_of};
+use super::flow::Reply;
+use super::known::Known;
+use super::registry::{Node, Template};
+use super::request::{Flow, Held, Request, What};
+use super::{Client, Desk, Error, paging};
+use crate::cluster::prepare::Id;
+use crate::pair::{Pair, Side};
+use crate::replay::record::Repeat;
+use crate::statement::{Class, StatementId, prepared};
+use crate::wire::request::{Batch, batch};
+use crate::wire::response::{Prefix, result};
+use crate::wire::{Cursor, Frame, Opcode, code, put};
+
+impl<C: Client> Desk<C> {
+    /// Answers the client.
+    #[inline]
+    pub(super) fn answer_client(
+        &self,
+        request: &mut Request<C>,
+        reply: Reply,
+        current: Option<(Side, Frame<'_>)>,
+    ) {
+        match reply {
+            Reply::Of(side) => self.answer_of(request, side, current),
+            Reply::Ambiguous => match request.flow {
+                Flow::Write(_) => self.refuse(request, &self.write_unknown(request)),
+                Flow::Chain(_) | Flow::Read(_) => self.answer_heard(request, current),
+            },
+            Reply::Unsent => self.answer_heard(request, current),
+            Reply::QueueRefused => self.refuse(request, &Error::QueueRefused),
+        }
+    }
+
+    fn answer_of(&self, request: &mut Request<C>, side: Side, current: Option<(Side, Frame<'_>)>) {
+        if let Some((of, frame)) = current
+            && of == side
+        {
+            return self.pass(
+                request,
+                side,
+                (frame.header.flags, frame.header.opcode),
+                frame.body,
+            );
+        }
+        match std::mem::take(&mut request.legs[side].held) {
+            Held::Void => self.pass(request, side, (0, Opcode::Result), &VOID),
+            Held::Frame {
+                flags,
+                opcode,
+                body,
+            } => self.pass(request, side, (flags, opcode), &body),
+            Held::Error(error) => self.refuse(request, &error),
+            Held::Nothing => self.refuse(request, &self.unheard(request)),
+        }
+    }
+
+    /// No answer counts: what some side said is told all the same, else that none did.
+    fn answer_heard(&self, request: &mut Request<C>, current: Option<(Side, Frame<'_>)>) {
+        let heard = current.map(|(side, _)| side).or_else(|| {
+            Side::ALL
+                .into_iter()
+                .find(|side| !matches!(request.legs[*side].held, Held::Nothing))
+        });
+        match heard {
+            Some(side) => self.answer_of(request, side, current),
+            None => self.refuse(request, &self.unheard(request)),
+        }
+    }
+
+    fn unheard(&self, request: &Request<C>) -> Error {
+        let was_sent = Side::ALL
+            .into_iter()
+            .any(|side| request.legs[side].sent.is_some());
+        match (&request.flow, &request.what) {
+            _ if !was_sent => Error::Unreachable,
+            (Flow::Write(_), _) => self.write_unknown(request),
+            (Flow::Chain(_) | Flow::Read(_), _) if is_conditional(request) => {
+                self.write_unknown(request)
+            }
+            (Flow::Chain(_) | Flow::Read(_), _) => Error::ReadTimeout {
+                consistency: request.consistency,
+            },
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as the others")]
+    fn write_unknown(&self, request: &Request<C>) -> Error {
+        Error::WriteUnknown {
+            consistency: request.consistency,
+            write_type: write_type(request),
+        }
+    }
+
+    fn refuse(&self, request: &Request<C>, error: &Error) {
+        request
+            .client
+            .refuse((request.version, request.stream), error);
+    }
+
+    /// Passes a node's answer on: as it is, but for a prepared id, a paging state, a keyspace.
+    #[inline]
+    fn pass(&self, request: &Request<C>, side: Side, (flags, opcode): (u8, Opcode), body: &[u8]) {
+        let to = (request.version, request.stream);
+        if opcode == Opcode::Result && body != VOID {
+            return self.pass_result(request, side, flags, body);
+        }
+        if opcode == Opcode::Error {
+            return self.pass_error(request, flags, body);
+        }
+        request
+            .client
+            .answer(to, flags, opcode, |out| out.extend_from_slice(body));
+    }
+
+    #[inline]
+    fn pass_result(&self, request: &Request<C>, side: Side, flags: u8, body: &[u8]) {
+        let to = (request.version, request.stream);
+        let Ok((prefix, content)) = Prefix::split(flags, body) else {
+            return self.refuse(request, &self.unheard(request));
+        };
+        if let What::Prepare(known) = &request.what {
+            return self.pass_prepared(request, side, (flags, prefix), content, known);
+        }
+        if let What::Query(known) = &request.what
+            && let Class::Use(keyspace) = &known.statement.class
+        {
+            request.client.use_keyspace(keyspace);
+        }
+        match result::paging(content) {
+            Ok(Some(paging)) => request.client.answer(to, flags, Opcode::Result, |out| {
+                let tag = paging::tag(side, request.version);
+                let length = paging.state.len() + tag.len();
+                out.extend_from_slice(prefix.bytes);
+                out.extend_from_slice(paging.head);
+                put::i32(out, i32::try_from(length).unwrap_or(i32::MAX));
+                out.extend_from_slice(&tag);
+                out.extend_from_slice(paging.state);
+                out.extend_from_slice(paging.tail);
+            }),
+            Ok(None) | Err(_) => {
+                request
+                    .client
+                    .answer(to, flags, Opcode::Result, |out| out.extend_from_slice(body));
+            }
+        }
+    }
+
+    fn pass_error(&self, request: &Request<C>, flags: u8, body: &[u8]) {
+        let error = Prefix::split(flags, body)
+            .and_then(|(_, content)| crate::wire::response::error::Error::parse(content));
+        let Ok(error) = error else {
+            return self.refuse(request, &self.unheard(request));
+        };
+        self.metrics.client_error(error.code);
+        // An id that only a node knows means nothing to the client (I14).
+        if error.code == code::UNPREPARED {
+            return self.refuse(request, &Error::Unreachable);
+        }
+        let to = (request.version, request.stream);
+        request
+            .client
+            .answer(to, flags, Opcode::Error, |out| out.extend_from_slice(body));
+    }
+
+    fn pass_prepared(
+        &self,
+        request: &Request<C>,
+        side: Side,
+        (flags, prefix): (u8, Prefix<'_>),
+        content: Cursor<'_>,
+        known: &Rc<Known>,
+    ) {
+        let Ok(answer) = result::Prepared::parse(content, request.version) else {
+            return self.refuse(request, &self.unheard(request));
+        };
+        let keyspace = request.keyspace();
+        let StatementId(id) = prepared::id(keyspace, &known.text);
+        let node = node_of(&answer, request.version);
+        let shown = node.columns;
+        self.remember(id, keyspace, known, Some((side, Arc::new(node))), shown);
+        let to = (request.version, request.stream);
+        request.client.answer(to, flags, Opcode::Result, |out| {
+            out.extend_from_slice(prefix.bytes);
+            answer.put(out, &id);
+        });
+    }
+
+    /// Puts a prepared statement into the registry. What the other side called it is kept.
+    pub(super) fn remember(
+        &self,
+        id: Id,
+        keyspace: Option<&str>,
+        known: &Rc<Known>,
+        node: Option<(Side, Arc<Node>)>,
+        shown: u64,
+    ) {
+        let registry = &self.shared.registry;
+        let before = registry.get(&id);
+        let nodes = Pair::from_fn(|of| match &node {
+            Some((side, node)) if *side == of => ArcSwapOption::from(Some(Arc::clone(node))),
+            Some(_) | None => ArcSwapOption::from(
+                before
+                    .as_ref()
+                    .and_then(|before| before.nodes[of].load_full()),
+            ),
+        });
+        registry.put(Arc::new(Template {
+            id,
+            keyspace: keyspace.map(Box::from),
+            text: Arc::clone(&known.text),
+            statement: known.statement.clone(),
+            shown,
+            nodes,
+        }));
+        self.prepared.forget(&id);
+    }
+}
+
+fn is_conditional<C>(request: &Request<C>) -> bool {
+    match &request.what {
+        What::Batch(batch) => batch.conditional,
+        What::Execute(entry) => entry.known.statement.class == Class::Conditional,
+        What::Query(known) => known.statement.class == Class::Conditional,
+        What::Prepare(_) => false,
+    }
+}
+
+/// The write type of an ambiguous answer. Never `BATCH_LOG`, which drivers repeat (S15).
+fn write_type<C>(request: &Request<C>) -> &'static str {
+    if is_conditional(request) {
+        return "CAS";
+    }
+    match &request.what {
+        What::Batch(_) => match Batch::parse(Cursor::new(request.content())) {
+            Ok(batch) => match batch.kind {
+                batch::Kind::Logged => "BATCH",
+                batch::Kind::Unlogged => "UNLOGGED_BATCH",
+                batch::Kind::Counter => "COUNTER",
+            },
+            Err(_) => "BATCH",
+        },
+        What::Execute(entry) if entry.known.repeat == Repeat::No => "COUNTER",
+        What::Query(known) if known.repeat == Repeat::No => "COUNTER",
+        What::Execute(_) | What::Prepare(_) | What::Query(_) => "SIMPLE",
+    }
+}

@@ -1,0 +1,292 @@
+//! One request in flight: what the client sent, and how it is written to a node.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::flow::{Actions, Chain, Input, Read, Write};
+use super::known::Known;
+use super::paging;
+use super::registry::Entry;
+use crate::cluster::Connection;
+use crate::cluster::prepare::Id;
+use crate::pair::{Pair, Side, Sides};
+use crate::replay::Seq;
+use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
+use crate::wire::{ClientStream, Consistency, Cursor, Opcode, Version};
+
+use super::table::Key;
+
+/// The machine that decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flow {
+    Chain(Chain),
+    Read(Read),
+    Write(Write),
+}
+
+impl Flow {
+    #[inline]
+    pub(super) fn handle(&mut self, input: Input) -> Actions {
+        match self {
+            Self::Chain(chain) => chain.handle(input),
+            Self::Read(read) => read.handle(input),
+            Self::Write(write) => write.handle(input),
+        }
+    }
+
+    pub(super) fn waiting(&self) -> Sides {
+        match self {
+            Self::Chain(chain) => chain.waiting(),
+            Self::Read(read) => read.waiting(),
+            Self::Write(write) => write.waiting(),
+        }
+    }
+}
+
+/// What the client asked for.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// A batch: its prepared children by their place, and one text's keyspace needs for all.
+    Batch(Rc<Batched>),
+    Execute(Rc<Entry>),
+    Prepare(Rc<Known>),
+    Query(Rc<Known>),
+}
+
+/// What is known of a BATCH message.
+#[derive(Debug)]
+pub(super) struct Batched {
+    /// The entry of each child that is prepared, in order.
+    pub(super) entries: Vec<Option<Rc<Entry>>>,
+    /// The texts of the others.
+    pub(super) texts: Vec<Option<Rc<Known>>>,
+    /// Some text needs the client's keyspace.
+    pub(super) needs_keyspace: bool,
+    pub(super) repeat: crate::replay::record::Repeat,
+    pub(super) conditional: bool,
+    pub(super) hash: u64,
+}
+
+/// An answer that waits for the other side's, copied from the read buffer.
+#[derive(Debug, Default)]
+pub(super) enum Held {
+    /// An error that a lost connection stands for.
+    Error(super::Error),
+    Frame {
+        flags: u8,
+        opcode: Opcode,
+        body: Vec<u8>,
+    },
+    #[default]
+    Nothing,
+    /// A RESULT of kind VOID without anything else: what nearly every write gets.
+    Void,
+}
+
+/// One side's part, as far as sockets go.
+#[derive(Debug)]
+pub(super) struct Leg {
+    /// Where it was sent, and how many frames had arrived there by then.
+    pub(super) sent: Option<(Rc<Connection<Key>>, u64)>,
+    /// PREPAREs that it needed.
+    pub(super) lessons: u8,
+    pub(super) held: Held,
+}
+
+impl Leg {
+    const fn new() -> Self {
+        Self {
+            sent: None,
+            lessons: 0,
+            held: Held::Nothing,
+        }
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Request<C> {
+    pub(super) client: C,
+    pub(super) stream: ClientStream,
+    pub(super) version: Version,
+    pub(super) flags: u8,
+    pub(super) keyspace: Option<Rc<str>>,
+    pub(super) what: What,
+    /// The client's whole body.
+    pub(super) body: Vec<u8>,
+    /// Bytes of `body` that are custom payload.
+    pub(super) payload: usize,
+    pub(super) consistency: Consistency,
+    /// The timestamp that all sides and the record get.
+    pub(super) timestamp: Option<i64>,
+    pub(super) flow: Flow,
+    pub(super) since: Instant,
+    pub(super) legs: Pair<Leg>,
+    pub(super) seq: Option<Seq>,
+}
+
+pub(super) const fn legs() -> Pair<Leg> {
+    Pair::new(Leg::new(), Leg::new())
+}
+
+/// Whether the leg's node has said anything since the request was sent.
+pub(super) fn was_silent(leg: &Leg) -> bool {
+    leg.sent
+        .as_ref()
+        .is_some_and(|(connection, answered)| connection.answered() == *answered)
+}
+
+impl<C> Request<C> {
+    pub(super) fn opcode(&self) -> Opcode {
+        match self.what {
+            What::Batch(_) => Opcode::Batch,
+            What::Execute(_) => Opcode::Execute,
+            What::Prepare(_) => Opcode::Prepare,
+            What::Query(_) => Opcode::Query,
+        }
+    }
+
+    /// The client's body behind its custom payload.
+    pub(super) fn content(&self) -> &[u8] {
+        self.body.get(self.payload..).unwrap_or_default()
+    }
+
+    /// The keyspace that the connection must be in, if any.
+    pub(super) fn keyspace(&self) -> Option<&str> {
+        let needs = match &self.what {
+            What::Batch(batch) => batch.needs_keyspace,
+            What::Execute(_) => false,
+            What::Prepare(known) | What::Query(known) => {
+                if let crate::statement::Class::Use(keyspace) = &known.statement.class {
+                    return Some(keyspace);
+                }
+                known.statement.needs_keyspace
+            }
+        };
+        self.keyspace.as_deref().filter(|_| needs)
+    }
+
+    /// Of the statement's text or texts: tells statements apart for the breaker.
+    pub(super) fn hash(&self) -> u64 {
+        match &self.what {
+            What::Batch(batch) => batch.hash,
+            What::Execute(entry) => entry.known.hash,
+            What::Prepare(known) | What::Query(known) => known.hash,
+        }
+    }
+
+    /// Whether Unavailable means that nothing was applied (S14).
+    pub(super) fn single_partition(&self) -> bool {
+        match &self.what {
+            What::Batch(_) => false,
+            What::Execute(entry) => entry.known.statement.single_partition,
+            What::Query(known) => known.statement.single_partition,
+            What::Prepare(_) => true,
+        }
+    }
+
+    /// A prepared statement that this side must be taught before it can run this.
+    pub(super) fn unknown_to(&self, side: Side) -> Option<Rc<Entry>> {
+        let unknown = |entry: &&Rc<Entry>| entry.node(side).is_none();
+        match &self.what {
+            What::Batch(batch) => batch.entries.iter().flatten().find(unknown).cloned(),
+            What::Execute(entry) => Some(entry).filter(unknown).cloned(),
+            What::Prepare(_) | What::Query(_) => None,
+        }
+    }
+
+    /// The prepared statement that this side calls `id`.
+    pub(super) fn called(&self, side: Side, id: &[u8]) -> Option<Rc<Entry>> {
+        match &self.what {
+            What::Batch(batch) => batch
+                .entries
+                .iter()
+                .flatten()
+                .find(|entry| entry.is_called(side, id))
+                .cloned(),
+            What::Execute(entry) => Some(Rc::clone(entry)),
+            What::Prepare(_) | What::Query(_) => None,
+        }
+    }
+
+    /// The prepared statement of our own id.
+    pub(super) fn entry(&self, id: &Id) -> Option<Rc<Entry>> {
+        match &self.what {
+            What::Batch(batch) => batch
+                .entries
+                .iter()
+                .flatten()
+                .find(|entry| entry.template.id == *id)
+                .cloned(),
+            What::Execute(entry) => Some(Rc::clone(entry)),
+            What::Prepare(_) | What::Query(_) => None,
+        }
+    }
+
+    /// Writes the body for this side: the client's, with this side's ids, the timestamp, and
+    /// without the tag of a paging state.
+    #[inline]
+    pub(super) fn put(&self, side: Side, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.body.get(..self.payload).unwrap_or_default());
+        let cursor = Cursor::new(self.content());
+        match &self.what {
+            What::Execute(entry) => self.put_execute(entry, side, cursor, out),
+            What::Query(_) => {
+                if let Ok(mut query) = Query::parse(cursor) {
+                    query.parameters.timestamp = self.timestamp;
+                    query.parameters.paging_state = self.untagged(query.parameters.paging_state);
+                    query.put(out, self.version);
+                }
+            }
+            What::Batch(batched) => self.put_batch(batched, side, cursor, out),
+            What::Prepare(_) => out.extend_from_slice(self.content()),
+        }
+    }
+
+    #[inline]
+    fn put_execute(&self, entry: &Entry, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
+        let (Ok(mut execute), Some(node)) = (Execute::parse(cursor), entry.node(side)) else {
+            return;
+        };
+        execute.id = &node.id;
+        execute.parameters.timestamp = self.timestamp;
+        // A client that leaves the columns out would read the other cluster's wrongly.
+        execute.parameters.skip_metadata &= node.columns == entry.template.shown;
+        execute.parameters.paging_state = self.untagged(execute.parameters.paging_state);
+        execute.put(out, self.version);
+    }
+
+    fn put_batch(&self, batched: &Batched, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
+        let Ok(mut batch) = Batch::parse(cursor) else {
+            return;
+        };
+        batch.timestamp = self.timestamp;
+        batch.put_head(out);
+        for (child, entry) in batch.children().zip(&batched.entries) {
+            match entry.as_ref().and_then(|entry| entry.node(side)) {
+                Some(node) => {
+                    Child {
+                        what: Statement::Id(&node.id),
+                        values: child.values,
+                    }
+                    .put(out);
+                }
+                None => child.put(out),
+            }
+        }
+        batch.put_tail(out);
+    }
+
+    fn untagged<'a>(&self, state: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        state
+            .and_then(|state| paging::split(state, self.version))
+            .map(|(_, own)| own)
+    }
+}
+
+/// Gives up on a leg whose answer has not come.
+pub(super) fn orphan(leg: &Leg) {
+    if let Some((connection, _)) = &leg.sent {
+        connection.orphan();
+    }
+}

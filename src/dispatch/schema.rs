@@ -1,0 +1,186 @@
+//! Schema changes: one at a time in the process, home first, then the other, agreement on each.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Error;
+use super::news::Reporter;
+use super::shared::Shared;
+use crate::cluster::call::{Failure, Line, Reply};
+use crate::cluster::watch::agrees;
+use crate::pair::{Pair, Side};
+use crate::statement::{Class, Statement, Verb};
+use crate::wire::{Opcode, Version, code};
+
+/// Between two looks at whether the nodes of a cluster agree.
+const AGREEMENT_EVERY: Duration = Duration::from_millis(100);
+/// How long agreement may take; drivers wait as long.
+const AGREEMENT_WITHIN: Duration = Duration::from_secs(10);
+
+/// One schema change that a client asked for.
+#[derive(Debug)]
+pub struct Job {
+    /// The protocol version of the client; the answer is in it.
+    pub version: Version,
+    /// A QUERY's body.
+    pub body: Vec<u8>,
+    /// The client's header flags.
+    pub flags: u8,
+    /// The keyspace that the text needs.
+    pub keyspace: Option<String>,
+    /// What the text means.
+    pub statement: Arc<Statement>,
+    /// Where the answer goes.
+    pub done: oneshot::Sender<Result<Reply, Error>>,
+}
+
+/// The one who runs them.
+#[derive(Debug)]
+pub struct Changer {
+    shared: Arc<Shared>,
+    lines: Pair<Option<Line>>,
+    reporter: Rc<Reporter>,
+    connected: watch::Receiver<Pair<bool>>,
+}
+
+impl Changer {
+    /// Runs changes over these lines.
+    #[must_use]
+    pub const fn new(
+        shared: Arc<Shared>,
+        lines: Pair<Option<Line>>,
+        reporter: Rc<Reporter>,
+        connected: watch::Receiver<Pair<bool>>,
+    ) -> Self {
+        Self {
+            shared,
+            lines,
+            reporter,
+            connected,
+        }
+    }
+
+    /// Takes jobs until nobody is left to send one.
+    pub async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            let outcome = self.change(&job).await;
+            if job.done.send(outcome).is_err() {
+                tracing::debug!("the client of a schema change has left");
+            }
+        }
+    }
+
+    async fn change(&self, job: &Job) -> Result<Reply, Error> {
+        self.admit(job)?;
+        let home = self.shared.policy.home();
+        let first = self.apply(home, job).await?;
+        let Some(other) = &self.lines[!home] else {
+            self.settle(home).await;
+            return Ok(first);
+        };
+        // What home has already, the other may lack: only then do both have it.
+        let refused = first
+            .error()
+            .filter(|(code, _)| *code != code::ALREADY_EXISTS);
+        if refused.is_some() {
+            return Ok(first);
+        }
+        let second = self
+            .apply(other.side(), job)
+            .await
+            .map_err(|error| self.one_sided(home, &error.to_string()))?;
+        for side in Side::ALL {
+            self.settle(side).await;
+        }
+        match second.error() {
+            None => Ok(first),
+            Some((code, _)) if code == code::ALREADY_EXISTS => Ok(first),
+            Some((_, message)) if first.error().is_none() => Err(self.one_sided(home, &message)),
+            Some(_) => Ok(first),
+        }
+    }
+
+    /// Refuses up front what would leave the clusters apart (S24, S7).
+    fn admit(&self, job: &Job) -> Result<(), Error> {
+        let view = *self.shared.view.borrow();
+        let connected = *self.connected.borrow();
+        for side in self.shared.policy.sides().iter() {
+            if view.out.contains(side) || !connected[side] {
+                let name = &self.shared.names[side];
+                return Err(Error::SchemaRefused(format!(
+                    "cluster {name} is away; a schema change now would leave the schemas apart"
+                )));
+            }
+        }
+        let Some(queue) = &self.shared.queue else {
+            return Ok(());
+        };
+        let removes = match &job.statement.class {
+            Class::Schema(change) => matches!(change.verb, Verb::Drop | Verb::Truncate),
+            _ => false,
+        };
+        match self
+            .shared
+            .policy
+            .sides()
+            .iter()
+            .find(|side| queue.is_behind(*side))
+        {
+            // Owed older writes would come back behind a TRUNCATE, which leaves no tombstone.
+            Some(side) if removes => Err(Error::SchemaRefused(format!(
+                "cluster {} still owes older writes; try again when the replay queue is empty",
+                self.shared.names[side]
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn apply(&self, side: Side, job: &Job) -> Result<Reply, Error> {
+        let Some(line) = &self.lines[side] else {
+            return Err(Error::Unreachable);
+        };
+        let way = (job.version, job.keyspace.as_deref());
+        let body = |out: &mut Vec<u8>| out.extend_from_slice(&job.body);
+        let within = self.shared.config.deadlines.schema;
+        let answer = line
+            .call(way, (job.flags, Opcode::Query), body, within)
+            .await;
+        answer.map_err(|failure| self.failed(side, &failure))
+    }
+
+    fn failed(&self, side: Side, failure: &Failure) -> Error {
+        let name = &self.shared.names[side];
+        tracing::warn!(%side, %failure, "schema change without an answer");
+        match failure.may_have_applied() {
+            true => Error::SchemaUnknown(format!(
+                "cluster {name} gave no answer to the schema change; it may have it"
+            )),
+            false => Error::SchemaRefused(format!("cluster {name} cannot be reached")),
+        }
+    }
+
+    fn one_sided(&self, has: Side, why: &str) -> Error {
+        let (has, lacks) = (&self.shared.names[has], &self.shared.names[!has]);
+        tracing::error!(%has, %lacks, why, "the schemas are apart");
+        Error::SchemaUnknown(format!(
+            "cluster {has} has the schema change, cluster {lacks} does not: {why}"
+        ))
+    }
+
+    /// Waits until a cluster's nodes agree, and until the desks know its new columns.
+    async fn settle(&self, side: Side) {
+        let Some(line) = &self.lines[side] else {
+            return;
+        };
+        let deadline = Instant::now() + AGREEMENT_WITHIN;
+        while !agrees(line).await.unwrap_or(false) && Instant::now() < deadline {
+            tokio::time::sleep(AGREEMENT_EVERY).await;
+        }
+        if let Err(failure) = self.reporter.look(line).await {
+            tracing::debug!(%side, %failure, "the new schema cannot be read");
+        }
+    }
+}

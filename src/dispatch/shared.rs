@@ -1,0 +1,63 @@
+//! What all desks of the process share. Nothing in it is locked on the hot path.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use super::config::Config;
+use super::intercept::Facts;
+use super::registry::Registry;
+use super::schema::Job;
+use crate::pair::{Pair, Side};
+use crate::policy::{Policy, Report, View};
+use crate::replay::Queue;
+use crate::statement::Schema;
+
+/// What the control runtime learnt and every desk should know; replaced as a whole.
+#[derive(Debug)]
+pub struct News {
+    /// What the proxy says of itself.
+    pub facts: Facts,
+    /// The columns of all tables, of home if it is up.
+    pub schema: Arc<Schema>,
+}
+
+/// What all desks of the process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Deadlines and the advertised node.
+    pub config: Config,
+    /// The name of this proxy, in every record it makes.
+    pub instance: String,
+    /// Strategies and strictness.
+    pub policy: Policy,
+    /// Timestamps.
+    pub clock: Clock,
+    /// Prepared statements.
+    pub registry: Registry,
+    /// Where records wait; `None` with a single cluster.
+    pub queue: Option<Arc<dyn Queue>>,
+    /// Facts and schema.
+    pub news: ArcSwap<News>,
+    /// Health, as the control runtime sees it.
+    pub view: watch::Receiver<View>,
+    /// Rings when `news` was replaced.
+    pub renewed: watch::Receiver<u64>,
+    /// What the data plane saw of the clusters' health. Full means that the loop is busy with more
+    /// than it needs to decide.
+    pub reports: mpsc::Sender<(Side, Report)>,
+    /// Schema changes, run one at a time.
+    pub jobs: mpsc::Sender<Job>,
+    /// The operator's names of the clusters, for sentences.
+    pub names: Pair<String>,
+}
+
+impl Shared {
+    /// The highest protocol version that clients are offered.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.config.protocol_max.number()
+    }
+}

@@ -1,0 +1,3 @@
+//! When a failing cluster is taken out.
+
+pub mod circuit_breaker;

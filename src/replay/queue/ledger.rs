@@ -1,0 +1,439 @@
+//! Who owes what: the queue's whole truth but for the bodies, about two bytes a record.
+//!
+//! Both queues keep one and let it decide what a [`Change`] means; the disk queue writes what it
+//! says. It can be set back to [`Ledger::begin`] when that writing failed.
+
+use std::collections::BTreeMap;
+
+use crate::pair::{Pair, Side, Sides};
+use crate::replay::{Change, Seq};
+
+use super::seqs::SeqSet;
+
+/// Where one record stands, as sets of sides.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct State {
+    /// Replay work.
+    pub(super) owes: Sides,
+    /// Being sent to by the live path.
+    pub(super) live: Sides,
+    /// May have seen it already.
+    pub(super) sent: Sides,
+    /// Announced once more while it may have been seen already.
+    pub(super) again: Sides,
+}
+
+impl State {
+    /// Whether nobody needs the record any more.
+    pub(super) fn is_gone(self) -> bool {
+        self.owes.union(self.live).is_empty()
+    }
+
+    /// The stored form: two bits a set.
+    pub(super) const fn code(self) -> u8 {
+        self.owes.bits() | self.live.bits() << 2 | self.sent.bits() << 4 | self.again.bits() << 6
+    }
+
+    /// From the stored form.
+    pub(super) const fn from_code(code: u8) -> Self {
+        Self {
+            owes: Sides::from_bits(code),
+            live: Sides::from_bits(code >> 2),
+            sent: Sides::from_bits(code >> 4),
+            again: Sides::from_bits(code >> 6),
+        }
+    }
+
+    /// After a crash nobody knows how the live sends ended: they are owed.
+    pub(super) fn after_crash(self) -> Self {
+        Self {
+            owes: self.owes.union(self.live),
+            live: Sides::NONE,
+            ..self
+        }
+    }
+
+    fn settled(self, side: Side) -> Self {
+        Self {
+            owes: self.owes.without(side),
+            live: self.live.without(side),
+            sent: self.sent.without(side),
+            again: self.again.without(side),
+        }
+    }
+
+    fn owed(self, side: Side, sent: bool) -> Self {
+        let settled = self.settled(side);
+        let owes = settled.owes.with(side);
+        Self {
+            owes,
+            sent: if sent {
+                settled.sent.with(side)
+            } else {
+                settled.sent
+            },
+            ..settled
+        }
+    }
+}
+
+/// What a change asks of the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// The record is not needed any more.
+    Forget,
+    /// Nothing to store.
+    Nothing,
+    /// A live side landed, others remain: only the watermark tells.
+    Quiet,
+    /// A new record.
+    Store(State),
+    /// The change is about a record or a debt that is not there.
+    Unknown,
+    /// The record's state is another.
+    Update(State),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pages: BTreeMap<i64, Box<Page>>,
+    owed: Pair<SeqSet>,
+    ready: Pair<SeqSet>,
+    live: SeqSet,
+    undo: Vec<(Seq, State)>,
+}
+
+/// The states of 64 neighbours.
+#[derive(Debug)]
+struct Page {
+    codes: [u8; 64],
+    used: u8,
+}
+
+impl Ledger {
+    /// Where a record stands; the default is a record that is not there.
+    pub(super) fn state(&self, seq: Seq) -> State {
+        let (page, at) = place(seq);
+        self.pages
+            .get(&page)
+            .map_or_else(State::default, |page| State::from_code(page.codes[at]))
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn begin(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Takes back every change since [`Ledger::begin`].
+    pub(super) fn roll_back(&mut self) {
+        while let Some((seq, state)) = self.undo.pop() {
+            self.set(seq, state);
+        }
+        self.undo.clear();
+    }
+
+    /// What the change means; done here, to be stored by the caller.
+    pub(super) fn apply(&mut self, change: &Change) -> Step {
+        match *change {
+            Change::Keep {
+                seq,
+                owes,
+                live,
+                sent,
+                ..
+            } => self.keep(seq, owes, live, sent),
+            Change::Landed { seq, side } => {
+                let state = self.state(seq);
+                if !state.live.contains(side) {
+                    return Step::Nothing;
+                }
+                self.change(
+                    seq,
+                    State {
+                        live: state.live.without(side),
+                        ..state
+                    },
+                    Step::Quiet,
+                )
+            }
+            Change::Missed {
+                seq, side, sent, ..
+            } => {
+                let state = self.state(seq);
+                if !state.owes.union(state.live).contains(side) {
+                    return Step::Unknown;
+                }
+                self.update(seq, state.owed(side, sent))
+            }
+            Change::Void { seq } if self.state(seq).is_gone() => Step::Nothing,
+            Change::Void { seq } => self.update(seq, State::default()),
+            Change::Sent { seq, side, .. } => {
+                let state = self.state(seq);
+                if !state.owes.contains(side) {
+                    return Step::Unknown;
+                }
+                let again = if state.sent.contains(side) {
+                    state.again.with(side)
+                } else {
+                    state.again
+                };
+                self.update(
+                    seq,
+                    State {
+                        sent: state.sent.with(side),
+                        again,
+                        ..state
+                    },
+                )
+            }
+            Change::Applied { seq, side } | Change::Park { seq, side, .. } => {
+                let state = self.state(seq);
+                if !state.owes.contains(side) {
+                    return Step::Unknown;
+                }
+                self.update(seq, state.settled(side))
+            }
+        }
+    }
+
+    /// Makes this side owe the record anew, unsent; says what to store (a record if it was gone).
+    pub(super) fn requeue(&mut self, seq: Seq, side: Side) -> Step {
+        let state = self.state(seq);
+        let owed = state.owed(side, false);
+        self.change(
+            seq,
+            owed,
+            if state.is_gone() {
+                Step::Store(owed)
+            } else {
+                Step::Update(owed)
+            },
+        )
+    }
+
+    /// Takes in a record that was stored by an earlier process.
+    pub(super) fn restore(&mut self, seq: Seq, state: State) {
+        self.set(seq, state);
+        self.undo.clear();
+    }
+
+    /// Moves up to `max` debts of this side, oldest first, from ready to leased.
+    pub(super) fn lease(&mut self, side: Side, max: usize, out: &mut Vec<Seq>) {
+        self.ready[side].take(max, out);
+    }
+
+    /// Makes a lease ready again if it is still owed.
+    pub(super) fn release(&mut self, side: Side, seq: Seq) {
+        if self.state(seq).owes.contains(side) {
+            self.ready[side].insert(seq);
+        }
+    }
+
+    /// How many records this side owes.
+    pub(super) fn owed(&self, side: Side) -> u64 {
+        self.owed[side].len()
+    }
+
+    /// The oldest record that this side owes.
+    pub(super) fn oldest(&self, side: Side) -> Option<Seq> {
+        self.owed[side].first()
+    }
+
+    /// Whether something can be leased.
+    pub(super) fn is_ready(&self, side: Side) -> bool {
+        !self.ready[side].is_empty()
+    }
+
+    /// The oldest record that the live path still works on.
+    pub(super) fn oldest_live(&self) -> Option<Seq> {
+        self.live.first()
+    }
+
+    fn keep(&mut self, seq: Seq, owes: Sides, live: Sides, sent: Sides) -> Step {
+        if !self.state(seq).is_gone() {
+            return Step::Unknown;
+        }
+        let state = State {
+            owes,
+            live,
+            sent,
+            again: Sides::NONE,
+        };
+        if state.is_gone() {
+            return Step::Nothing;
+        }
+        self.change(seq, state, Step::Store(state))
+    }
+
+    fn update(&mut self, seq: Seq, state: State) -> Step {
+        self.change(seq, state, Step::Update(state))
+    }
+
+    fn change(&mut self, seq: Seq, state: State, step: Step) -> Step {
+        let before = self.set(seq, state);
+        self.undo.push((seq, before));
+        if state.is_gone() { Step::Forget } else { step }
+    }
+
+    /// The only way in: keeps the sets in step with the states.
+    fn set(&mut self, seq: Seq, state: State) -> State {
+        let before = self.put(seq, state);
+        for side in Side::ALL {
+            match (before.owes.contains(side), state.owes.contains(side)) {
+                (false, true) => {
+                    self.owed[side].insert(seq);
+                    self.ready[side].insert(seq);
+                }
+                (true, false) => {
+                    self.owed[side].remove(seq);
+                    self.ready[side].remove(seq);
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        match (before.live.is_empty(), state.live.is_empty()) {
+            (true, false) => drop(self.live.insert(seq)),
+            (false, true) => drop(self.live.remove(seq)),
+            (true, true) | (false, false) => {}
+        }
+        before
+    }
+
+    fn put(&mut self, seq: Seq, state: State) -> State {
+        let code = if state.is_gone() { 0 } else { state.code() };
+        let (number, at) = place(seq);
+        let page = self.pages.entry(number).or_insert_with(|| {
+            Box::new(Page {
+                codes: [0; 64],
+                used: 0,
+            })
+        });
+        let before = std::mem::replace(&mut page.codes[at], code);
+        page.used += u8::from(code != 0);
+        page.used -= u8::from(before != 0);
+        if page.used == 0 {
+            self.pages.remove(&number);
+        }
+        State::from_code(before)
+    }
+}
+
+fn place(seq: Seq) -> (i64, usize) {
+    (seq.0 >> 6, usize::try_from(seq.0 & 63).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_change() -> impl Strategy<Value = Change> {
+        let sides = || (0_u8..4).prop_map(Sides::from_bits);
+        (0_u8..8, 0_i64..20, any::<bool>(), sides(), sides(), sides()).prop_map(
+            |(kind, seq, b, owes, live, sent)| {
+                let (seq, side) = (Seq(seq), if b { Side::B } else { Side::A });
+                match kind {
+                    0 | 1 => Change::Keep {
+                        seq,
+                        owes,
+                        live,
+                        sent,
+                        body: Vec::new(),
+                        receipt: None,
+                    },
+                    2 => Change::Landed { seq, side },
+                    3 => Change::Missed {
+                        seq,
+                        side,
+                        sent: owes.is_empty(),
+                        receipt: None,
+                    },
+                    4 => Change::Void { seq },
+                    5 => Change::Sent {
+                        seq,
+                        side,
+                        receipt: None,
+                    },
+                    _ => Change::Applied { seq, side },
+                }
+            },
+        )
+    }
+
+    fn all(ledger: &Ledger) -> Vec<State> {
+        (0..20).map(|seq| ledger.state(Seq(seq))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn sets_and_states_agree_and_a_roll_back_leaves_no_trace(
+            first in proptest::collection::vec(any_change(), 0..60),
+            second in proptest::collection::vec(any_change(), 0..60),
+        ) {
+            let mut ledger = Ledger::default();
+            first.iter().for_each(|change| {
+                ledger.apply(change);
+            });
+            let before = all(&ledger);
+            ledger.begin();
+            second.iter().for_each(|change| {
+                ledger.apply(change);
+            });
+            for side in Side::ALL {
+                let owed = all(&ledger).iter().filter(|state| state.owes.contains(side)).count();
+                prop_assert_eq!(ledger.owed(side), u64::try_from(owed).unwrap());
+            }
+            ledger.roll_back();
+            prop_assert_eq!(all(&ledger), before);
+        }
+    }
+
+    #[test]
+    fn a_state_survives_its_stored_form() {
+        for code in 0..=255 {
+            assert_eq!(State::from_code(code).code(), code);
+        }
+    }
+
+    #[test]
+    fn a_second_announcement_is_told_from_the_first() {
+        let (mut ledger, seq, side) = (Ledger::default(), Seq(1), Side::B);
+        let owes = Sides::only(side);
+        let (live, sent) = (Sides::NONE, Sides::NONE);
+        ledger.apply(&Change::Keep {
+            seq,
+            owes,
+            live,
+            sent,
+            body: Vec::new(),
+            receipt: None,
+        });
+        ledger.apply(&Change::Sent {
+            seq,
+            side,
+            receipt: None,
+        });
+        assert!(ledger.state(seq).again.is_empty());
+        ledger.apply(&Change::Sent {
+            seq,
+            side,
+            receipt: None,
+        });
+        assert!(ledger.state(seq).again.contains(side));
+        ledger.apply(&Change::Missed {
+            seq,
+            side,
+            sent: false,
+            receipt: None,
+        });
+        assert_eq!(
+            ledger.state(seq),
+            State {
+                owes,
+                ..State::default()
+            }
+        );
+    }
+}

@@ -1,1 +1,0 @@
-//! A record: one write with everything that replaying it needs. Versioned, checksummed bytes.

@@ -1,0 +1,245 @@
+//! One socket of a data-plane thread: bytes in, whole frames to a [`Handler`], one flush a wake-up.
+//!
+//! Clients and nodes are driven alike, each by one task. Reading goes through a scratch buffer that
+//! all sockets of the thread share, so an idle connection holds no buffer; only a frame that is cut
+//! by the end of a read is copied to a buffer of its own. Answers and requests collect in an
+//! [`Outbox`] and leave with one `write` once all tasks that were ready have run.
+
+mod buffers;
+mod outbox;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::wire::Frame;
+use crate::wire::frame;
+use crate::wire::header::{Direction, HeaderFault};
+
+pub use buffers::Buffers;
+pub use outbox::Outbox;
+
+/// Reads in a row before other tasks of the thread get their turn.
+const READS_PER_TURN: usize = 8;
+/// A cut frame's buffer above this is given back once the frame is whole.
+const PARTIAL_KEPT_MAX: usize = 4 * 1024;
+
+/// Whoever understands the frames of one socket.
+pub trait Handler {
+    /// Which way the frames travel that arrive here.
+    const DIRECTION: Direction;
+
+    /// The socket's task runs: frames may follow.
+    fn wake(&mut self) {}
+
+    /// One whole frame. The bytes are gone after the call.
+    fn frame(&mut self, frame: Frame<'_>) -> Next;
+
+    /// Bytes that are no frame; the socket closes once the outbox is flushed.
+    fn fault(&mut self, fault: HeaderFault);
+
+    /// The largest body accepted right now, in bytes.
+    fn limit(&self) -> usize;
+
+    /// Whether reading should wait, because the peer does not take its answers. The handler must
+    /// wake the outbox when that ends; a flush does so by itself.
+    fn is_paused(&self) -> bool {
+        false
+    }
+}
+
+/// What happens after a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Flush and close.
+    Close,
+    /// Read on.
+    Continue,
+    /// Return to the caller of [`Socket::drive`]; unread bytes stay.
+    Return,
+}
+
+/// Why driving ended.
+#[derive(Debug)]
+pub enum End {
+    /// The handler or the outbox asked for it; everything was flushed.
+    Closed,
+    /// The peer closed or the socket failed.
+    Lost(std::io::Error),
+    /// The handler returned [`Next::Return`].
+    Returned,
+}
+
+/// A connected socket and the part of a frame that it has read.
+#[derive(Debug)]
+pub struct Socket<T> {
+    io: T,
+    partial: Vec<u8>,
+    closing: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
+    /// Takes over a connected socket.
+    pub const fn new(io: T) -> Self {
+        Self {
+            io,
+            partial: Vec::new(),
+            closing: false,
+        }
+    }
+
+    /// Reads frames for `handler` and writes what is in `outbox` until one of them ends it.
+    pub async fn drive<H: Handler>(
+        &mut self,
+        outbox: &Outbox,
+        buffers: &Buffers,
+        handler: &mut H,
+    ) -> End {
+        poll_fn(|cx| self.poll(cx, outbox, buffers, handler)).await
+    }
+
+    fn poll<H: Handler>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        buffers: &Buffers,
+        handler: &mut H,
+    ) -> Poll<End> {
+        outbox.enter(cx.waker());
+        if outbox.is_aborted() {
+            return Poll::Ready(End::Closed);
+        }
+        handler.wake();
+        // Flushing first can end a pause; what is read may put more into the outbox.
+        let before = self.poll_flush(cx, outbox, buffers);
+        let read = self.poll_frames(cx, buffers, handler);
+        let written = match before {
+            Poll::Ready(Ok(())) => self.poll_flush(cx, outbox, buffers),
+            Poll::Ready(Err(_)) | Poll::Pending => before,
+        };
+        outbox.leave();
+        if let Poll::Ready(Err(error)) = written {
+            return Poll::Ready(End::Lost(error));
+        }
+        match read {
+            Poll::Ready(Ok(Next::Return)) => return Poll::Ready(End::Returned),
+            Poll::Ready(Ok(Next::Close)) => self.closing = true,
+            Poll::Ready(Ok(Next::Continue)) => cx.waker().wake_by_ref(),
+            Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
+            Poll::Pending => {}
+        }
+        if (self.closing || outbox.is_closed()) && outbox.is_empty() {
+            return Poll::Ready(End::Closed);
+        }
+        Poll::Pending
+    }
+
+    /// Ready with `Continue` if there may be more to read, but others should run first.
+    fn poll_frames<H: Handler>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        handler: &mut H,
+    ) -> Poll<std::io::Result<Next>> {
+        let mut scratch = buffers.scratch();
+        // What an earlier phase or a pause left whole in the partial buffer comes first.
+        if !self.partial.is_empty() && !self.closing && !handler.is_paused() {
+            let next = self.take_partial(handler);
+            if next != Next::Continue {
+                return Poll::Ready(Ok(next));
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            if self.closing || handler.is_paused() {
+                return Poll::Pending;
+            }
+            let mut space = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut space))?;
+            let read = space.filled();
+            if read.is_empty() {
+                return Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            let next = self.take(read, handler);
+            if next != Next::Continue {
+                return Poll::Ready(Ok(next));
+            }
+        }
+        Poll::Ready(Ok(Next::Continue))
+    }
+
+    fn take<H: Handler>(&mut self, read: &[u8], handler: &mut H) -> Next {
+        if self.partial.is_empty() {
+            let (rest, next) = scan(read, handler);
+            self.partial.extend_from_slice(rest);
+            return next;
+        }
+        self.partial.extend_from_slice(read);
+        if frame::wanted(&self.partial).is_some_and(|wanted| self.partial.len() < wanted) {
+            // Its length was checked when the header came in; nothing new can be seen yet.
+            return self.check_header(handler);
+        }
+        self.take_partial(handler)
+    }
+
+    fn check_header<H: Handler>(&self, handler: &mut H) -> Next {
+        match Frame::scan(&self.partial, H::DIRECTION, handler.limit()) {
+            Ok(_) => Next::Continue,
+            Err(fault) => {
+                handler.fault(fault);
+                Next::Close
+            }
+        }
+    }
+
+    fn take_partial<H: Handler>(&mut self, handler: &mut H) -> Next {
+        let mut partial = std::mem::take(&mut self.partial);
+        let (rest, next) = scan(&partial, handler);
+        let consumed = partial.len() - rest.len();
+        partial.drain(..consumed);
+        if partial.is_empty() && PARTIAL_KEPT_MAX < partial.capacity() {
+            partial = Vec::new();
+        }
+        self.partial = partial;
+        next
+    }
+
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        buffers: &Buffers,
+    ) -> Poll<std::io::Result<()>> {
+        while let Some(bytes) = outbox.unsent() {
+            let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &bytes))?;
+            drop(bytes);
+            if sent == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            outbox.sent(sent, buffers);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Hands over whole frames until the handler stops or pauses; returns what is left.
+fn scan<'a, H: Handler>(mut bytes: &'a [u8], handler: &mut H) -> (&'a [u8], Next) {
+    while !handler.is_paused() {
+        match Frame::scan(bytes, H::DIRECTION, handler.limit()) {
+            Ok(Some((frame, rest))) => {
+                bytes = rest;
+                let next = handler.frame(frame);
+                if next != Next::Continue {
+                    return (bytes, next);
+                }
+            }
+            Ok(None) => break,
+            Err(fault) => {
+                handler.fault(fault);
+                return (&[], Next::Close);
+            }
+        }
+    }
+    (bytes, Next::Continue)
+}

@@ -1,0 +1,219 @@
+//! BATCH: several texts and prepared ids under one set of parameters.
+
+use super::Values;
+use super::parameters::{FLAG_NAMES, FLAG_SERIAL, FLAG_TIMESTAMP};
+use crate::wire::{Consistency, Cursor, Malformed, put};
+
+/// A batch's kind by its byte.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Atomic by the batch log.
+    Logged,
+    /// Not atomic.
+    Unlogged,
+    /// Of counters.
+    Counter,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Result<Self, Malformed> {
+        match byte {
+            0 => Ok(Self::Logged),
+            1 => Ok(Self::Unlogged),
+            2 => Ok(Self::Counter),
+            _ => Err(Malformed::Unknown {
+                what: "batch type",
+                value: u32::from(byte),
+            }),
+        }
+    }
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Logged => 0,
+            Self::Unlogged => 1,
+            Self::Counter => 2,
+        }
+    }
+}
+
+/// What one child runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum What<'a> {
+    /// A prepared id.
+    Id(&'a [u8]),
+    /// A CQL text.
+    Text(&'a str),
+}
+
+/// One statement of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// What it runs.
+    pub what: What<'a>,
+    /// Its values, never named (CASSANDRA-10246).
+    pub values: Values<'a>,
+}
+
+impl<'a> Child<'a> {
+    fn parse(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let what = match cursor.u8()? {
+            0 => What::Text(cursor.long_string()?),
+            1 => What::Id(cursor.short_bytes()?),
+            kind => {
+                return Err(Malformed::Unknown {
+                    what: "batch child",
+                    value: u32::from(kind),
+                });
+            }
+        };
+        Ok(Self {
+            what,
+            values: Values::parse(cursor, false)?,
+        })
+    }
+
+    /// Writes the child.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self.what {
+            What::Text(text) => {
+                out.push(0);
+                put::long_string(out, text);
+            }
+            What::Id(id) => {
+                out.push(1);
+                put::short_bytes(out, id);
+            }
+        }
+        self.values.put(out);
+    }
+}
+
+/// A BATCH's body; its children are read again from `children` as often as they are needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// How many children.
+    pub count: u16,
+    children: Cursor<'a>,
+    /// The consistency asked for.
+    pub consistency: Consistency,
+    /// The serial consistency of conditionals.
+    pub serial: Option<Consistency>,
+    /// The client's default timestamp, microseconds since 1970.
+    pub timestamp: Option<i64>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads a whole body of version 3 or 4.
+    ///
+    /// # Errors
+    /// If it is not one BATCH and nothing else, or asks for named values, which no server supports.
+    pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
+        let kind = Kind::from_byte(cursor.u8()?)?;
+        let count = cursor.u16()?;
+        let children = cursor;
+        for _ in 0..count {
+            Child::parse(&mut cursor)?;
+        }
+        let consistency = Consistency(cursor.u16()?);
+        let flags = cursor.u8()?;
+        if flags & !(FLAG_SERIAL | FLAG_TIMESTAMP) != 0 {
+            let what = if flags & FLAG_NAMES != 0 {
+                "batch flag (names)"
+            } else {
+                "batch flag"
+            };
+            return Err(Malformed::Unknown {
+                what,
+                value: u32::from(flags),
+            });
+        }
+        let serial = match flags & FLAG_SERIAL != 0 {
+            true => Some(Consistency(cursor.u16()?)),
+            false => None,
+        };
+        let timestamp = if flags & FLAG_TIMESTAMP != 0 {
+            Some(cursor.i64()?)
+        } else {
+            None
+        };
+        cursor.end()?;
+        Ok(Self {
+            kind,
+            count,
+            children,
+            consistency,
+            serial,
+            timestamp,
+        })
+    }
+
+    /// The children in order.
+    pub fn children(&self) -> impl Iterator<Item = Child<'a>> + use<'a> {
+        let mut cursor = self.children;
+        (0..self.count).map_while(move |_| Child::parse(&mut cursor).ok())
+    }
+
+    /// Writes kind and count; the caller writes the children, then [`Batch::put_tail`].
+    pub fn put_head(&self, out: &mut Vec<u8>) {
+        out.push(self.kind.byte());
+        put::u16(out, self.count);
+    }
+
+    /// Writes what stands behind the children.
+    pub fn put_tail(&self, out: &mut Vec<u8>) {
+        put::u16(out, self.consistency.0);
+        let serial = if self.serial.is_some() {
+            FLAG_SERIAL
+        } else {
+            0
+        };
+        let timestamp = if self.timestamp.is_some() {
+            FLAG_TIMESTAMP
+        } else {
+            0
+        };
+        out.push(serial | timestamp);
+        if let Some(serial) = self.serial {
+            put::u16(out, serial.0);
+        }
+        if let Some(timestamp) = self.timestamp {
+            put::i64(out, timestamp);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes() -> Vec<u8> {
+        let mut bytes = vec![0x01, 0x00, 0x02];
+        bytes.extend([0x00, 0, 0, 0, 1, b'x', 0x00, 0x00]);
+        bytes.extend([0x01, 0, 2, 0xAA, 0xBB, 0x00, 0x01, 0, 0, 0, 1, 0x07]);
+        bytes.extend([0x00, 0x04, 0x20, 0, 0, 0, 0, 0, 0, 0, 5]);
+        bytes
+    }
+
+    #[test]
+    fn what_was_read_is_written_back_to_the_byte() {
+        let bytes = bytes();
+        let batch = Batch::parse(Cursor::new(&bytes)).unwrap();
+        assert_eq!(
+            (batch.kind, batch.count, batch.timestamp),
+            (Kind::Unlogged, 2, Some(5))
+        );
+        let mut out = Vec::new();
+        batch.put_head(&mut out);
+        for child in batch.children() {
+            child.put(&mut out);
+        }
+        batch.put_tail(&mut out);
+        assert_eq!(out, bytes);
+        for cut in 0..bytes.len() {
+            assert!(Batch::parse(Cursor::new(&bytes[..cut])).is_err());
+        }
+    }
+}
