@@ -1,6 +1,5 @@
 //! What statements change.
 
-use super::*;
 use crate::statement::{Class, Table, classify};
 
 /// Each text with verb, object, keyspace and name, and `soft` where it may run twice.
