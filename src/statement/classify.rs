@@ -35,8 +35,15 @@ pub(super) struct Draft<'a> {
     pub(super) ttl: Stamp,
     pub(super) conditional: bool,
     pub(super) many: bool,
-    batch: bool,
-    reading: bool,
+    place: Place,
+}
+
+/// What the words that are being read belong to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    Batch,
+    Mutation,
+    Select,
 }
 
 /// The kinds of statement that the first words tell apart.
@@ -98,7 +105,7 @@ fn ends(cursor: &mut Cursor<'_>) -> bool {
 
 fn select<'a>(cursor: &mut Cursor<'a>, draft: &mut Draft<'a>) -> Option<()> {
     cursor.take();
-    draft.reading = true;
+    draft.place = Place::Select;
     while cursor.kind() != Token::From {
         if stops(cursor.kind()) {
             return None;
@@ -128,14 +135,14 @@ pub(super) fn conditions<'a>(cursor: &mut Cursor<'a>, draft: &mut Draft<'a>) {
 
 fn compared<'a>(cursor: &mut Cursor<'a>, draft: &mut Draft<'a>) {
     let Some(column) = cursor.ident() else { return };
-    if cursor.kind() == Token::Equals && draft.reading {
+    if cursor.kind() == Token::Equals && draft.place == Place::Select {
         draft.equalities.push(column);
     }
 }
 
 fn batch<'a>(cursor: &mut Cursor<'a>, draft: &mut Draft<'a>) -> Option<Form> {
     cursor.take();
-    draft.batch = true;
+    draft.place = Place::Batch;
     if cursor.word("transaction") {
         // Whatever it does, one cluster decides it.
         while !matches!(cursor.kind(), Token::End | Token::Broken) {
@@ -219,8 +226,7 @@ impl<'a> Draft<'a> {
             ttl: Stamp::None,
             conditional: false,
             many: false,
-            batch: false,
-            reading: false,
+            place: Place::Mutation,
         }
     }
 
@@ -284,7 +290,8 @@ impl<'a> Draft<'a> {
                     Class::Write
                 };
                 statement.per_server = calls.per_server || calls.unknown;
-                statement.single_partition = !self.batch && !self.many && !self.conditional;
+                statement.single_partition =
+                    self.place != Place::Batch && !self.many && !self.conditional;
             }
             Form::Select => {
                 statement.lookup = Lookup {

@@ -102,7 +102,9 @@ pub(super) enum Token {
 
     /// The end of the text.
     End,
-    /// Something that is not CQL; nothing is read after it.
+    /// Something that is not CQL; nothing is read after it. So is a comment that never ends: each
+    /// try to find its end costs a walk to the end of the text.
+    #[token("/*")]
     Broken,
 }
 
@@ -197,22 +199,18 @@ impl<'a> Lexeme<'a> {
     }
 }
 
-/// A name as it stands in the text.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// A name as it stands in the text. Two are equal if the server stores them the same.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ident<'a> {
     text: &'a str,
     quoted: bool,
 }
 
-impl Ident<'_> {
+impl<'a> Ident<'a> {
     /// The name as the server stores it: unquoted ones in lower case.
     pub(super) fn fold(self) -> Box<str> {
         if self.quoted {
-            let inner = self
-                .text
-                .strip_prefix('"')
-                .and_then(|text| text.strip_suffix('"'));
-            return inner.unwrap_or_default().replace("\"\"", "\"").into();
+            return self.inner().replace("\"\"", "\"").into();
         }
         let mut name: Box<str> = self.text.into();
         name.make_ascii_lowercase();
@@ -222,18 +220,40 @@ impl Ident<'_> {
     /// Whether the server would store it as this name (which is in lower case).
     pub(super) fn is(self, name: &str) -> bool {
         if self.quoted {
-            let inner = self
-                .text
-                .strip_prefix('"')
-                .and_then(|text| text.strip_suffix('"'));
-            return inner == Some(name);
+            self.inner() == name
+        } else {
+            self.text.eq_ignore_ascii_case(name)
         }
-        self.text.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether it is unquoted and stored as this.
+    fn is_stored_as(self, name: &str) -> bool {
+        name.bytes()
+            .eq(self.text.bytes().map(|byte| byte.to_ascii_lowercase()))
+    }
+
+    fn inner(self) -> &'a str {
+        let inner = self
+            .text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        inner.unwrap_or_default()
+    }
+}
+
+impl PartialEq for Ident<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.quoted, other.quoted) {
+            (true, true) => self.text == other.text,
+            (false, false) => self.text.eq_ignore_ascii_case(other.text),
+            (true, false) => other.is_stored_as(self.inner()),
+            (false, true) => self.is_stored_as(other.inner()),
+        }
     }
 }
 
 /// A possibly qualified name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Name<'a> {
     pub(super) keyspace: Option<Ident<'a>>,
     pub(super) name: Ident<'a>,

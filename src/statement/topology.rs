@@ -139,9 +139,10 @@ fn alias(cursor: &mut Cursor<'_>) -> Option<Option<Box<str>>> {
 
 fn table(cursor: &mut Cursor<'_>, session_keyspace: Option<&str>) -> Option<Topology> {
     let name = cursor.name()?;
-    let system = name
-        .keyspace
-        .map_or(session_keyspace == Some("system"), |it| it.is("system"));
+    let system = match name.keyspace {
+        Some(keyspace) => keyspace.is("system"),
+        None => session_keyspace == Some("system"),
+    };
     let tables = [
         ("local", Topology::Local),
         ("peers", Topology::Peers),
@@ -215,5 +216,80 @@ fn text(value: Lexeme<'_>) -> Box<str> {
     match between("$$") {
         Some(inner) => inner.into(),
         None => between("'").unwrap_or_default().replace("''", "'").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statement::{Class, classify};
+
+    #[test]
+    fn topology_selects_are_read_whole() {
+        let filter = |column: &str, test| Filter {
+            column: column.into(),
+            test,
+        };
+        let select = |table, columns, filters, limit| Select {
+            table,
+            columns,
+            filters,
+            limit,
+        };
+        let named = |names: &[&str]| {
+            Columns::Named(names.iter().map(|name| ((*name).into(), None)).collect())
+        };
+        let texts = [
+            (
+                "SELECT * FROM system.local WHERE key='local'",
+                select(
+                    Topology::Local,
+                    Columns::All,
+                    vec![filter("key", Test::Equals(Operand::Text("local".into())))],
+                    None,
+                ),
+            ),
+            (
+                "select host_id, Tokens from system.peers where peer = :p limit ? allow filtering;",
+                select(
+                    Topology::Peers,
+                    named(&["host_id", "tokens"]),
+                    vec![filter("peer", Test::Equals(Operand::Named(0, "p".into())))],
+                    Some(Operand::Marker(1)),
+                ),
+            ),
+            (
+                "SELECT COUNT(1) AS n FROM system.peers_v2 WHERE peer IN ('::1', ?) AND native_port=-1",
+                select(
+                    Topology::PeersV2,
+                    Columns::Count {
+                        alias: Some("n".into()),
+                    },
+                    vec![
+                        filter(
+                            "peer",
+                            Test::In(vec![Operand::Text("::1".into()), Operand::Marker(0)]),
+                        ),
+                        filter("native_port", Test::Equals(Operand::Int(-1))),
+                    ],
+                    None,
+                ),
+            ),
+            (
+                "SELECT rack FROM system.peers WHERE peer IN ? AND bootstrapped = $$it's$$",
+                select(
+                    Topology::Peers,
+                    named(&["rack"]),
+                    vec![
+                        filter("peer", Test::InBound(Operand::Marker(0))),
+                        filter("bootstrapped", Test::Equals(Operand::Text("it's".into()))),
+                    ],
+                    None,
+                ),
+            ),
+        ];
+        for (text, expected) in texts {
+            assert_eq!(classify(text).class, Class::Topology(expected), "{text}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! Statements that change the schema or the roles: what they change.
 
+#[cfg(test)]
+mod tests;
+
 use super::lexer::{Cursor, Ident, Lexeme, Name, Token};
 
 /// A change of the schema or the roles.

@@ -1,5 +1,8 @@
 //! Whether a write may be sent twice: what the text leaves open, the schema settles.
 
+#[cfg(test)]
+mod tests;
+
 use super::schema::{Kind, Schema, Shape};
 use super::{Class, Stamp, Statement, Table};
 
