@@ -8,6 +8,7 @@
 pub mod queue;
 pub mod receipts;
 pub mod record;
+pub mod schedule;
 
 use std::future::Future;
 use std::pin::Pin;
