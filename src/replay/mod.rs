@@ -5,10 +5,13 @@
 //! and says what came of it. Everything that changes a record is a [`Change`], handed over in
 //! order with [`Queue::submit`], which never blocks: what is durable is told by [`Receipts`].
 
+pub mod dlq;
+pub mod metrics;
 pub mod queue;
 pub mod receipts;
 pub mod record;
 pub mod schedule;
+pub mod worker;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -190,12 +193,9 @@ pub enum Refused {
     /// The queue was closed.
     #[error("the replay queue is closed")]
     Closed,
-}
-
-impl Refused {
-    fn unknown() -> Self {
-        Self::Store("no such debt".into())
-    }
+    /// The change is about a record or a debt that is not there: applied, withdrawn or never kept.
+    #[error("the replay queue holds no such debt")]
+    Unknown,
 }
 
 /// One side's debt of one record, handed to the worker until it is applied or parked.

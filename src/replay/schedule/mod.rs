@@ -144,13 +144,20 @@ pub enum Marked {
     Gone,
 }
 
+/// What may be done at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Down,
+    Stopping,
+    Up,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Schedule {
     limits: Limits,
     dice: Dice,
-    up: bool,
-    stopping: bool,
+    mode: Mode,
     items: HashMap<Seq, Item>,
     /// The debts of each partition in order; the first is the one being worked on.
     keys: HashMap<u64, VecDeque<Seq>>,
@@ -174,8 +181,7 @@ impl Schedule {
         Self {
             limits,
             dice: Dice::new(seed),
-            up: false,
-            stopping: false,
+            mode: Mode::Down,
             items: HashMap::new(),
             keys: HashMap::new(),
             high: VecDeque::new(),
@@ -193,7 +199,10 @@ impl Schedule {
     /// Whether the side may be replayed. Coming back it owes nothing to its bad past: what rested
     /// is ready, and failures count from zero.
     pub fn handle_side(&mut self, up: bool) {
-        if up && !self.up {
+        if self.mode == Mode::Stopping {
+            return;
+        }
+        if up && self.mode == Mode::Down {
             let rested = |item: &Item| matches!(item.phase, Phase::Resting(_));
             let mut rested: Vec<_> = self
                 .items
@@ -207,7 +216,7 @@ impl Schedule {
             self.more = true;
             self.lease_at = None;
         }
-        self.up = up;
+        self.mode = if up { Mode::Up } else { Mode::Down };
         self.advance();
     }
 
@@ -223,7 +232,7 @@ impl Schedule {
         self.more = false;
         for due in dues {
             self.more = true;
-            if self.stopping {
+            if self.mode == Mode::Stopping {
                 self.actions.push_back(Action::Release(due.seq));
             } else {
                 self.items.insert(due.seq, Item::new(due));
@@ -249,7 +258,7 @@ impl Schedule {
             return;
         }
         match marked {
-            Marked::Durable if self.stopping => {
+            Marked::Durable if self.mode == Mode::Stopping => {
                 item.announced();
                 self.in_flight -= 1;
                 if let Some(sent) = item.outcome(Outcome::NotApplied) {
@@ -278,7 +287,7 @@ impl Schedule {
         if let Some(sent) = item.outcome(outcome) {
             self.actions.push_back(Action::Unmark { seq, sent });
         }
-        match item.next(outcome, self.up, now, &self.limits) {
+        match item.next(outcome, self.mode == Mode::Up, now, &self.limits) {
             Step::Applied => {
                 self.actions.push_back(Action::Applied(seq));
                 self.land(seq);
@@ -313,7 +322,7 @@ impl Schedule {
 
     /// Sends nothing more; gives back what is not in flight, and the rest as it comes in.
     pub fn handle_stop(&mut self) {
-        self.stopping = true;
+        self.mode = Mode::Stopping;
         let idle = |item: &Item| !matches!(item.phase, Phase::Announcing | Phase::InFlight);
         let mut idle: Vec<_> = self
             .items
@@ -348,7 +357,7 @@ impl Schedule {
     /// Whether to wait for [`Schedule::handle_available`].
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.up && !self.more && !self.stopping
+        self.mode == Mode::Up && !self.more
     }
 
     /// Whether nothing is held any more.
@@ -359,13 +368,13 @@ impl Schedule {
 
     /// Leases and sends as much as is allowed.
     fn advance(&mut self) {
-        while self.up && !self.stopping && self.in_flight < self.limits.concurrency {
+        while self.mode == Mode::Up && self.in_flight < self.limits.concurrency {
             let Some(seq) = self.pick() else { break };
             self.start(seq);
         }
         let room = self.limits.window.saturating_sub(self.items.len());
         let batch = self.limits.batch.min(self.limits.window);
-        let may = self.up && self.more && !self.leasing && !self.stopping;
+        let may = self.mode == Mode::Up && self.more && !self.leasing;
         if may && self.lease_at.is_none() && batch <= room {
             self.leasing = true;
             self.actions.push_back(Action::Lease(batch));
@@ -375,7 +384,7 @@ impl Schedule {
 
     fn pick(&mut self) -> Option<Seq> {
         let low_is_due = !self.limits.strict && HIGH_FOR_LOW <= self.high_run;
-        if !self.high.is_empty() && !(low_is_due && !self.low.is_empty()) {
+        if !self.high.is_empty() && (!low_is_due || self.low.is_empty()) {
             self.high_run += 1;
             return self.high.pop_front();
         }
@@ -433,7 +442,7 @@ impl Schedule {
     /// Tries again at that time; its key waits.
     fn rest(&mut self, seq: Seq, until: Instant) {
         self.in_flight -= 1;
-        if self.stopping {
+        if self.mode == Mode::Stopping {
             return self.give_back(seq);
         }
         if let Some(item) = self.items.get_mut(&seq) {
@@ -445,7 +454,7 @@ impl Schedule {
     /// Tries again at that time; its key goes on, since a refused write must not block the others (I9).
     fn aside(&mut self, seq: Seq, until: Instant) {
         self.in_flight -= 1;
-        if self.stopping {
+        if self.mode == Mode::Stopping {
             return self.give_back(seq);
         }
         if let Some(item) = self.items.get_mut(&seq) {
@@ -499,7 +508,7 @@ impl Schedule {
         if matches!(item.phase, Phase::Announcing | Phase::InFlight) {
             self.in_flight -= 1;
         }
-        if !self.stopping {
+        if self.mode != Mode::Stopping {
             self.leave(item.due.partition);
         }
     }
@@ -537,7 +546,10 @@ impl Schedule {
                 .filter(|item| matches!(item.phase, Phase::Aside(_)));
             let keyed: usize = self.keys.values().map(VecDeque::len).sum();
             let all = keyed + aside.count();
-            debug_assert!(self.stopping || all == self.items.len(), "a debt is lost");
+            debug_assert!(
+                self.mode == Mode::Stopping || all == self.items.len(),
+                "a debt is lost"
+            );
             let ready = self
                 .items
                 .values()

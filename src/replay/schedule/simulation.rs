@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::tests::start;
 use super::*;
 
 /// A debt as a queue would hold it, and how often its side may have applied it.
@@ -34,7 +35,7 @@ impl World {
                 let due = Due {
                     seq: Seq(seq),
                     partition: dice.roll() % 8,
-                    priority: if dice.roll() % 4 == 0 {
+                    priority: if dice.roll().is_multiple_of(4) {
                         Priority::Low
                     } else {
                         Priority::High
@@ -55,7 +56,7 @@ impl World {
             .collect();
         let schedule = Schedule::new(limits(), seed);
         let (leased, flying, announcing) = Default::default();
-        let now = Instant::now();
+        let now = start();
         Self {
             dice,
             schedule,

@@ -4,6 +4,11 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Where time begins.
+pub(super) fn start() -> Instant {
+    Instant::now()
+}
+
 struct Story {
     schedule: Schedule,
     now: Instant,

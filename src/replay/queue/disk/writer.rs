@@ -285,7 +285,7 @@ impl Writer {
         }
         let step = self.ledger.apply(change);
         let answer = if step == Step::Unknown {
-            Err(Refused::unknown())
+            Err(Refused::Unknown)
         } else {
             Ok(())
         };
