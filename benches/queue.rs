@@ -1,35 +1,52 @@
 //! What the disk queue costs: durable records a second, a journalled write, a drain, a reopening.
 //!
 //! `cargo bench --bench queue [-- RECORDS]`; the file goes to `$TMPDIR`. Figures are printed, not judged.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measuring program"
+)]
 
 use std::collections::VecDeque;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use helix_proxy::pair::{Side, Sides};
+use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::replay::queue::{Disk, Options};
+use helix_proxy::replay::record::{Batch, Child, Draft, Priority, Reason, Record, Repeat};
+use helix_proxy::replay::schedule::Limits;
+use helix_proxy::replay::worker::{Applied, Apply, Worker};
 use helix_proxy::replay::{Change, Queue, Receipt, Receipts, Seq};
+use helix_proxy::telemetry::Metrics;
+use tokio::sync::watch;
 
-const BODY: usize = 300;
 const WRITERS: usize = 256;
 const A: Sides = Sides::only(Side::A);
 const B: Sides = Sides::only(Side::B);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let records = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000_usize);
+    let records = std::env::args()
+        .find_map(|arg| arg.parse().ok())
+        .unwrap_or(1_000_000_usize);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("replay.db");
     let disk = open(&path);
-    println!("bodies of {BODY} bytes, {WRITERS} writers in closed loop, {records} records");
+    println!(
+        "bodies of {} bytes, {WRITERS} writers in closed loop, {records} records",
+        record(0).len()
+    );
 
     one_by_one(&disk).await;
-    timed("journalled, landed on both", &disk, records / 4, async |n| {
-        closed_loop(&disk, n, Sides::NONE, Sides::BOTH).await
-    })
+    timed(
+        "journalled, landed on both",
+        &disk,
+        records / 4,
+        async |n| closed_loop(&disk, n, Sides::NONE, Sides::BOTH).await,
+    )
     .await;
     timed("kept for B, landed on A", &disk, records, async |n| {
         closed_loop(&disk, n, B, A).await
@@ -40,19 +57,32 @@ async fn main() {
     drop(disk);
 
     let start = Instant::now();
-    let disk = open(&path);
-    println!("reopened with {} owed in {:?}", disk.depth().owed.b, start.elapsed());
-    timed("kept for B, landed on A, on top of those", &disk, records / 4, async |n| {
-        closed_loop(&disk, n, B, A).await
-    })
+    let disk = Arc::new(open(&path));
+    println!(
+        "reopened with {} owed in {:?}",
+        disk.depth().owed.b,
+        start.elapsed()
+    );
+    timed(
+        "kept for B, landed on A, on top of those",
+        &disk,
+        records / 4,
+        async |n| closed_loop(&disk, n, B, A).await,
+    )
     .await;
     let owed = usize::try_from(disk.depth().owed.b).unwrap();
     timed("drained", &disk, owed, async |_| drain(&disk).await).await;
+    let half = records / 2;
+    closed_loop(&disk, half, B, A).await;
+    timed("replayed by the worker", &disk, half, async |_| {
+        replay(&disk).await
+    })
+    .await;
     println!("depth {:?}, resident {}", disk.depth(), resident());
 }
 
-fn open(path: &PathBuf) -> Disk {
-    Disk::open(Options::new(path.clone(), 8 << 30, || 0)).unwrap()
+fn open(path: &Path) -> Disk {
+    Disk::open(Options::new(path.to_owned(), 8 << 30, || 0)).unwrap()
 }
 
 /// Runs `work` on so many records; prints its rate and the writer thread's share of the CPU.
@@ -80,7 +110,13 @@ async fn one_by_one(disk: &Disk) {
     let mut told = Vec::new();
     for ticket in 0..count {
         let seq = disk.next_seq();
-        disk.submit(&mut vec![keep(seq, Sides::NONE, A, &receipts, ticket.into())]);
+        disk.submit(&mut vec![keep(
+            seq,
+            Sides::NONE,
+            A,
+            &receipts,
+            ticket.into(),
+        )]);
         receipts.arrived().await;
         receipts.take(&mut told);
         disk.submit(&mut vec![Change::Landed { seq, side: Side::A }]);
@@ -89,8 +125,18 @@ async fn one_by_one(disk: &Disk) {
 }
 
 fn keep(seq: Seq, owes: Sides, live: Sides, to: &Arc<Receipts>, ticket: u64) -> Change {
-    let receipt = Some(Receipt { to: Arc::clone(to), ticket });
-    Change::Keep { seq, owes, live, sent: live, body: vec![7; BODY], receipt }
+    let receipt = Some(Receipt {
+        to: Arc::clone(to),
+        ticket,
+    });
+    Change::Keep {
+        seq,
+        owes,
+        live,
+        sent: live,
+        body: record(ticket),
+        receipt,
+    }
 }
 
 /// Each writer keeps a record, waits for its receipt, lands it, and keeps the next.
@@ -113,7 +159,15 @@ async fn closed_loop(disk: &Disk, records: usize, owes: Sides, live: Sides) -> V
             answer.unwrap();
             let seq = Seq(i64::try_from(ticket).unwrap());
             changes.extend(live.iter().map(|side| Change::Landed { seq, side }));
-            waits.push(began.pop_front().unwrap().elapsed().as_nanos() as u64);
+            waits.push(
+                began
+                    .pop_front()
+                    .unwrap()
+                    .elapsed()
+                    .as_nanos()
+                    .try_into()
+                    .unwrap(),
+            );
         }
     }
     disk.submit(&mut changes);
@@ -127,7 +181,10 @@ async fn drain(disk: &Disk) -> Vec<u64> {
         if leases.is_empty() {
             return Vec::new();
         }
-        changes.extend(leases.iter().map(|l| Change::Applied { seq: l.seq, side: Side::B }));
+        changes.extend(leases.iter().map(|l| Change::Applied {
+            seq: l.seq,
+            side: Side::B,
+        }));
         disk.submit(&mut changes);
     }
 }
@@ -148,5 +205,76 @@ fn writer_nanos() -> u64 {
 
 fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned()
+    status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A cluster that answers at once.
+struct AtOnce;
+
+impl Apply for AtOnce {
+    async fn apply(&self, _: Side, _: Rc<Record>, _: bool) -> Applied {
+        Applied::Done
+    }
+}
+
+/// The worker, from disk into a cluster that answers at once.
+async fn replay(disk: &Arc<Disk>) -> Vec<u64> {
+    let queue: Arc<dyn Queue> = Arc::<Disk>::clone(disk);
+    let (up, stop) = (watch::channel(true).0, watch::channel(false).0);
+    let names = Pair::from_fn(|side| Some(side.label().to_owned()));
+    let worker = Worker {
+        side: Side::B,
+        queue: Arc::clone(&queue),
+        apply: AtOnce,
+        limits: Limits::default(),
+        timeout: Duration::from_secs(30),
+        metrics: Arc::new(Metrics::new(names).expect("metrics")),
+        seed: 1,
+    };
+    let empty = async {
+        while queue.is_behind(Side::B) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.send_replace(true);
+    };
+    tokio::join!(worker.run(up.subscribe(), stop.subscribe()), empty);
+    Vec::new()
+}
+
+/// A record of about the given size, of one of 10,000 partitions.
+fn record(partition: u64) -> Vec<u8> {
+    let values = [&200_u32.to_be_bytes()[..], &[7; 200]].concat();
+    let child = Child {
+        text: "INSERT INTO t (k) VALUES (?)",
+        values: &values,
+        count: 1,
+        named: false,
+    };
+    let mut out = Vec::new();
+    Draft {
+        id: [0; 16],
+        origin: "bench",
+        keyspace: None,
+        statements: &[child],
+        batch: Batch::None,
+        consistency: 6,
+        serial: None,
+        timestamp: Some(1),
+        ttl_base: 0,
+        priority: Priority::High,
+        partition: partition % 10_000,
+        enqueued_at: 0,
+        reason: Reason::Down,
+        repeat: Repeat::Yes,
+        single_partition: true,
+        table: None,
+        table_id: None,
+        bind_types: 0,
+    }
+    .encode(&mut out);
+    out
 }

@@ -49,7 +49,11 @@ pub(super) fn start(
 ) -> Control {
     let buffers = Rc::new(Buffers::default());
     let lines = Pair::from_fn(|side| {
-        Some(Line::new(side, cluster_config(config, side)?, Rc::clone(&buffers)))
+        Some(Line::new(
+            side,
+            cluster_config(config, side)?,
+            Rc::clone(&buffers),
+        ))
     });
     let mut tasks = JoinSet::new();
     for (_, line) in lines.iter() {
@@ -61,14 +65,30 @@ pub(super) fn start(
     let replay = store.start_replay(config, &lines, metrics, &ends, &stop_replay);
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
 
-    let Ends { health, reports, jobs, view, renewed, events, states, connected, stop } = ends;
+    let Ends {
+        health,
+        reports,
+        jobs,
+        view,
+        renewed,
+        events,
+        states,
+        connected,
+        stop,
+    } = ends;
     let (trips, sides) = (Arc::clone(metrics), shared.policy.sides());
     let states_seen = states.clone();
     let pulse = Pulse::new(health, lines.clone(), reports, view, states);
     tasks.spawn_local(pulse.run(move |side| trips.breaker_tripped(side)));
     let seen = connected.subscribe();
     let connected_seen = connected.clone();
-    let reporter = Reporter::new(Arc::clone(shared), lines.clone(), connected, renewed, events);
+    let reporter = Reporter::new(
+        Arc::clone(shared),
+        lines.clone(),
+        connected,
+        renewed,
+        events,
+    );
     for side in Side::ALL {
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
@@ -92,21 +112,31 @@ pub(super) fn start(
     // Answers until the very end, so that an operator can watch the shutdown.
     let serving = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
     tasks.spawn_local(logged("admin", serving));
-    Control { tasks, replay, sides, connected: seen, stop, stop_replay }
+    Control {
+        tasks,
+        replay,
+        sides,
+        connected: seen,
+        stop,
+        stop_replay,
+    }
 }
 
 impl Control {
     /// Waits until every cluster was reached, or for so long.
     pub(super) async fn first_look(&mut self, within: Duration) {
         let sides = self.sides;
-        let all = self.connected.wait_for(|connected| sides.iter().all(|side| connected[side]));
+        let all = self
+            .connected
+            .wait_for(|connected| sides.iter().all(|side| connected[side]));
         if timeout(within, all).await.is_err() {
             tracing::warn!("not all clusters could be reached; serving all the same");
         }
     }
 
     pub(super) fn let_clients_in(&mut self, acceptor: Acceptor) {
-        self.tasks.spawn_local(logged("acceptor", acceptor.run(self.stop.subscribe())));
+        self.tasks
+            .spawn_local(logged("acceptor", acceptor.run(self.stop.subscribe())));
     }
 
     pub(super) fn stop_clients(&self) {

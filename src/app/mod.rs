@@ -66,13 +66,18 @@ pub enum Error {
 /// # Errors
 /// Why it could not start.
 pub fn run(config: &Config) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, serve(config))
 }
 
 async fn serve(config: &Config) -> Result<(), Error> {
     let mut acceptor = Acceptor::bind(&config.session)?;
-    let admin = (bind_admin(config).await?, Access::new(config.admin.listen, Vec::new(), None)?);
+    let admin = (
+        bind_admin(config).await?,
+        Access::new(config.admin.listen, Vec::new(), None)?,
+    );
     let store = Store::open(config)?;
     let names = Pair::from_fn(|side| config.clusters.get(side).map(|it| it.name.to_string()));
     let metrics = Arc::new(Metrics::new(names)?);
@@ -98,7 +103,10 @@ async fn serve(config: &Config) -> Result<(), Error> {
 async fn bind_admin(config: &Config) -> io::Result<TcpListener> {
     let address = config.admin.listen;
     TcpListener::bind(address).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address} (admin): {error}"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {address} (admin): {error}"),
+        )
     })
 }
 
@@ -131,7 +139,12 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
     let (jobs_in, jobs) = mpsc::channel(JOBS_MAX);
     let (view, view_out) = watch::channel(health.view());
     let (renewed, renewed_out) = watch::channel(0);
-    let name = |side| config.clusters.get(side).map_or_else(String::new, |it| it.name.to_string());
+    let name = |side| {
+        config
+            .clusters
+            .get(side)
+            .map_or_else(String::new, |it| it.name.to_string())
+    };
     let protocol = config.dispatch.protocol_max.number();
     let shared = Shared {
         config: config.dispatch.clone(),
@@ -150,7 +163,17 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (states, connected) = (watch::Sender::default(), watch::Sender::default());
     let stop = watch::Sender::new(false);
-    let ends = Ends { health, reports, jobs, view, renewed, events, states, connected, stop };
+    let ends = Ends {
+        health,
+        reports,
+        jobs,
+        view,
+        renewed,
+        events,
+        states,
+        connected,
+        stop,
+    };
     (Arc::new(shared), ends)
 }
 

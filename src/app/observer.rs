@@ -61,7 +61,11 @@ impl Observer {
                 policy::State::HalfOpen => State::HalfOpen,
                 policy::State::Open => State::Open,
             },
-            behind: self.shared.queue.as_ref().is_some_and(|queue| queue.is_behind(side)),
+            behind: self
+                .shared
+                .queue
+                .as_ref()
+                .is_some_and(|queue| queue.is_behind(side)),
             connected: self.connected.borrow()[side],
             release_version: self.releases.borrow()[side].clone(),
         }
@@ -72,26 +76,37 @@ impl StatusSource for Observer {
     fn status(&self) -> Status {
         let sides = self.shared.policy.sides();
         let name = |side: Side| self.shared.names[side].clone();
-        let clusters: BTreeMap<_, _> =
-            sides.iter().map(|side| (name(side), self.cluster(side))).collect();
-        let replay = |queue: &Arc<dyn crate::replay::Queue>| {
-            Replay::of(self.kind, &**queue, now_micros())
-        };
+        let clusters: BTreeMap<_, _> = sides
+            .iter()
+            .map(|side| (name(side), self.cluster(side)))
+            .collect();
+        let replay =
+            |queue: &Arc<dyn crate::replay::Queue>| Replay::of(self.kind, &**queue, now_micros());
         Status {
             ready: self.ready().is_ok(),
             instance: self.shared.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             clusters,
-            reads: Reads { preferred: self.shared.view.borrow().preferred.label().to_owned() },
+            reads: Reads {
+                preferred: self.shared.view.borrow().preferred.label().to_owned(),
+            },
             replay: self.shared.queue.as_ref().map_or_else(Replay::none, replay),
-            clients: Clients { connections: self.metrics.client_connections() },
+            clients: Clients {
+                connections: self.metrics.client_connections(),
+            },
         }
     }
 
     fn ready(&self) -> Result<(), String> {
         let connected = *self.connected.borrow();
-        match self.shared.policy.sides().iter().any(|side| connected[side]) {
+        match self
+            .shared
+            .policy
+            .sides()
+            .iter()
+            .any(|side| connected[side])
+        {
             true => Ok(()),
             false => Err("no cluster can be reached".to_owned()),
         }
@@ -99,7 +114,11 @@ impl StatusSource for Observer {
 }
 
 fn sample(shared: &Shared, states: Pair<policy::State>) -> Sample {
-    let depth = shared.queue.as_ref().map(|queue| queue.depth()).unwrap_or_default();
+    let depth = shared
+        .queue
+        .as_ref()
+        .map(|queue| queue.depth())
+        .unwrap_or_default();
     let now = now_micros();
     let age = |kept: i64| {
         Duration::from_micros(u64::try_from(now.saturating_sub(kept)).unwrap_or_default())
@@ -121,6 +140,8 @@ fn sample(shared: &Shared, states: Pair<policy::State>) -> Sample {
 
 #[expect(clippy::disallowed_methods, reason = "the shell owns the clock")]
 pub(super) fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

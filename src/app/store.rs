@@ -1,7 +1,6 @@
 //! The replay queue and what hangs on it: the clock's ceiling and the workers.
 
 use std::future::Future;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::pair::Pair;
 use crate::policy::State;
 use crate::replay::apply::Applier;
 use crate::replay::queue::{Disk, Memory, OpenError, Options};
+use crate::replay::schedule::Limits;
 use crate::replay::worker::Worker;
 use crate::replay::{self, Queue};
 use crate::telemetry::Metrics;
@@ -35,19 +35,26 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(config: &Config) -> Result<Self, OpenError> {
         match &config.replay.store {
-            replay::Store::Memory { capacity } => {
-                Ok(Self { queue: Arc::new(Memory::new(*capacity, now_micros)), disk: None })
-            }
+            replay::Store::Memory { capacity } => Ok(Self {
+                queue: Arc::new(Memory::new(*capacity, now_micros)),
+                disk: None,
+            }),
             replay::Store::Disk { .. } if config.clusters.b.is_none() => {
                 // Nothing is ever owed with a single cluster: no file is needed.
                 let few = const { std::num::NonZeroUsize::new(1).expect("not zero") };
-                Ok(Self { queue: Arc::new(Memory::new(few, now_micros)), disk: None })
+                Ok(Self {
+                    queue: Arc::new(Memory::new(few, now_micros)),
+                    disk: None,
+                })
             }
             replay::Store::Disk { path, max_bytes } => {
                 let options = Options::new(path.clone(), max_bytes.get(), now_micros);
                 let disk = Arc::new(Disk::open(options)?);
                 let queue = Arc::clone(&disk);
-                Ok(Self { queue, disk: Some(disk) })
+                Ok(Self {
+                    queue,
+                    disk: Some(disk),
+                })
             }
         }
     }
@@ -103,13 +110,15 @@ impl Store {
             let (may_replay, open) = watch::channel(false);
             let (connected, states) = (ends.connected.subscribe(), ends.states.subscribe());
             tasks.spawn_local(gate(side, connected, states, may_replay, stop.subscribe()));
-            let worker = Worker::new(
-                Arc::clone(&self.queue),
+            let worker = Worker {
                 side,
-                Rc::new(applier),
-                &config.replay.worker,
-                Arc::clone(metrics),
-            );
+                queue: Arc::clone(&self.queue),
+                apply: applier,
+                limits: limits(&config.replay.worker),
+                timeout: config.replay.worker.timeout,
+                metrics: Arc::clone(metrics),
+                seed: super::dice(&config.instance),
+            };
             tasks.spawn_local(worker.run(open, stop.subscribe()));
         }
         tasks
@@ -120,6 +129,18 @@ impl Store {
         if let Err(refused) = self.queue.close().await {
             tracing::error!(%refused, "the replay queue was not closed cleanly");
         }
+    }
+}
+
+fn limits(worker: &replay::Worker) -> Limits {
+    Limits {
+        batch: worker.batch.get(),
+        concurrency: worker.concurrency.get(),
+        retry_min: worker.retry_min,
+        retry_max: worker.retry_max,
+        attempts_max: worker.attempts_max,
+        grace: worker.divergence_grace,
+        ..Limits::default()
     }
 }
 

@@ -44,15 +44,26 @@ pub(super) fn start(
                 events: ends.events.subscribe(),
                 stop: ends.stop.subscribe(),
             };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let work = move || LocalSet::new().block_on(&runtime, work(luggage));
-            thread::Builder::new().name(format!("worker-{number}")).spawn(work)
+            thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(work)
         })
         .collect()
 }
 
 async fn work(luggage: Luggage) {
-    let Luggage { config, shared, metrics, arrivals, events, stop } = luggage;
+    let Luggage {
+        config,
+        shared,
+        metrics,
+        arrivals,
+        events,
+        stop,
+    } = luggage;
     let version = match config.dispatch.protocol_max {
         crate::cluster::ProtocolMax::V3 => Version::V3,
         crate::cluster::ProtocolMax::V4 => Version::V4,
@@ -83,7 +94,10 @@ async fn pass_events(sessions: Rc<Sessions>, mut events: broadcast::Receiver<Arc
 /// Waits for all threads without blocking the control thread, which they may still need.
 pub(super) async fn join(threads: Vec<JoinHandle<()>>) {
     let joined = tokio::task::spawn_blocking(move || {
-        threads.into_iter().filter_map(|thread| thread.join().err()).count()
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().err())
+            .count()
     });
     match joined.await {
         Ok(0) => {}

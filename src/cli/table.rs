@@ -96,12 +96,12 @@ pub(super) fn letters(page: &Page, out: &mut dyn Write) -> io::Result<()> {
     ])];
     for letter in &page.letters {
         rows.push(row(&[
-            &letter.number.to_string(),
-            &letter.side,
-            &letter.reason,
+            &letter.summary.number.to_string(),
+            &letter.summary.side,
+            &letter.summary.reason,
             &letter.parked_at,
-            &letter.size.to_string(),
-            &shortened(&letter.error),
+            &letter.summary.size.to_string(),
+            &shortened(&letter.summary.error),
         ]));
     }
     write_rows(&rows, out)?;
@@ -113,18 +113,32 @@ pub(super) fn letters(page: &Page, out: &mut dyn Write) -> io::Result<()> {
 
 /// One line a field, so that fields of a newer proxy are shown as well.
 pub(super) fn letter(letter: &Map<String, Value>, out: &mut dyn Write) -> io::Result<()> {
-    let width = letter.keys().map(String::len).max().unwrap_or(0);
-    for (name, value) in letter {
-        let value = match value {
-            Value::String(text) => plain(text),
-            Value::Null => "-".to_owned(),
-            Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-                value.to_string()
-            }
-        };
-        writeln!(out, "{:width$}  {value}", plain(name))?;
+    let mut lines = Vec::new();
+    put_lines(letter, "", &mut lines);
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in lines {
+        writeln!(out, "{:width$}  {value}", plain(&name))?;
     }
     Ok(())
+}
+
+fn put_lines(fields: &Map<String, Value>, within: &str, lines: &mut Vec<(String, String)>) {
+    for (name, value) in fields {
+        let name = format!("{within}{name}");
+        match value {
+            Value::Array(items) if items.iter().all(Value::is_object) => {
+                for item in items.iter().filter_map(Value::as_object) {
+                    put_lines(item, &format!("{name}."), lines);
+                }
+            }
+            Value::Object(inner) => put_lines(inner, &format!("{name}."), lines),
+            Value::String(text) => lines.push((name, plain(text))),
+            Value::Null => lines.push((name, "-".to_owned())),
+            Value::Array(_) | Value::Bool(_) | Value::Number(_) => {
+                lines.push((name, value.to_string()));
+            }
+        }
+    }
 }
 
 /// `1 thing`, `2 things`.

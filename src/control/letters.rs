@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::replay::{DeadLetter, Parked, Queue, Refused};
+use crate::replay::dlq::Summary;
+use crate::replay::{DeadLetter, Queue, Refused};
 
 /// Letters shown when a request does not say how many.
 const SHOWN: usize = 100;
@@ -44,32 +45,21 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-/// One dead letter.
+/// One dead letter, without its values.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Letter {
-    /// Its own number.
-    pub number: i64,
-    /// Who owes it: `A` or `B`.
-    pub side: String,
-    /// Why it is here.
-    pub reason: String,
-    /// The last error in words.
-    pub error: String,
+    /// What it is and holds.
+    #[serde(flatten)]
+    pub summary: Summary,
     /// When it was parked, RFC 3339.
     pub parked_at: String,
-    /// Bytes of its record.
-    pub size: usize,
 }
 
 impl From<DeadLetter> for Letter {
     fn from(letter: DeadLetter) -> Self {
         Self {
-            number: letter.number,
-            side: letter.side.label().to_owned(),
-            reason: reason(letter.reason).to_owned(),
-            error: letter.error,
+            summary: Summary::of(&letter),
             parked_at: timestamp(letter.parked_at),
-            size: letter.body.len(),
         }
     }
 }
@@ -128,16 +118,6 @@ pub(super) async fn shift_all(queue: &dyn Queue, to: Move) -> Result<Moved, Refu
     let numbers = letters.into_iter().map(|letter| letter.number).collect();
     let moved = shift(queue, to, numbers).await?.moved;
     Ok(Moved { moved, more })
-}
-
-const fn reason(reason: Parked) -> &'static str {
-    match reason {
-        Parked::Ambiguous => "ambiguous",
-        Parked::Malformed => "malformed",
-        Parked::Refused => "refused",
-        Parked::SchemaChanged => "schema_changed",
-        Parked::TooManyAttempts => "too_many_attempts",
-    }
 }
 
 /// Microseconds since 1970 as RFC 3339; what no calendar holds is shown as its edge.

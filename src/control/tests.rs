@@ -92,7 +92,7 @@ fn dead_letters_are_listed_page_by_page_and_shown_by_number() {
     assert_eq!(
         get(&server, "/dlq/3").json(),
         json!({"number": 3, "side": "B", "reason": "refused", "error": "unconfigured table t3",
-               "parked_at": "2023-11-14T22:13:20.000Z", "size": 300})
+               "parked_at": "2023-11-14T22:13:20.000Z", "size": 300, "content": null})
     );
     assert_eq!(get(&server, "/dlq/9").code, 404);
     assert_eq!(get(&server, "/dlq/nine").code, 400);

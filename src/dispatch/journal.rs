@@ -222,7 +222,9 @@ impl<C: Client> Desk<C> {
 }
 
 fn record_execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out: &mut Vec<u8>) {
-    let Ok(execute) = Execute::parse(Cursor::new(request.content())) else { return };
+    let Ok(execute) = Execute::parse(Cursor::new(request.content())) else {
+        return;
+    };
     let values = execute.parameters.values.unwrap_or_default();
     let node = Side::ALL.into_iter().find_map(|side| entry.node(side));
     let key = node.as_ref().map_or(&[][..], |node| &node.key);
@@ -242,7 +244,9 @@ fn record_execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out:
 }
 
 fn record_query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &mut Vec<u8>) {
-    let Ok(query) = Query::parse(Cursor::new(request.content())) else { return };
+    let Ok(query) = Query::parse(Cursor::new(request.content())) else {
+        return;
+    };
     let values = query.parameters.values.unwrap_or_default();
     let statements = [child(query.text, values)];
     Draft {
@@ -258,7 +262,9 @@ fn record_query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &
 }
 
 fn record_batch<C>(draft: Draft<'_>, request: &Request<C>, batched: &Batched, out: &mut Vec<u8>) {
-    let Ok(batch) = Batch::parse(Cursor::new(request.content())) else { return };
+    let Ok(batch) = Batch::parse(Cursor::new(request.content())) else {
+        return;
+    };
     let statements: Vec<_> = batch
         .children()
         .zip(&batched.entries)
@@ -286,10 +292,7 @@ fn record_batch<C>(draft: Draft<'_>, request: &Request<C>, batched: &Batched, ou
 }
 
 /// One keyspace serves all children of a record: the client's, or that of a prepared child.
-fn batch_keyspace<'a, C>(
-    request: &'a Request<C>,
-    batched: &'a Batched,
-) -> Option<&'a str> {
+fn batch_keyspace<'a, C>(request: &'a Request<C>, batched: &'a Batched) -> Option<&'a str> {
     let of_child = || {
         batched
             .entries

@@ -169,7 +169,12 @@ impl Reporter {
             self.shared.protocol(),
         );
         let schema = schema_of(&seen[teller].columns);
-        let release = |side: Side| seen[side].local.as_ref().map(|it| it.release_version.clone());
+        let release = |side: Side| {
+            seen[side]
+                .local
+                .as_ref()
+                .map(|it| it.release_version.clone())
+        };
         self.releases.send_replace(Pair::from_fn(release));
         let before = self.shared.news.load();
         let schema = if *before.schema == schema {

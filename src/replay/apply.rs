@@ -20,6 +20,8 @@ const LESSONS_MAX: usize = 4_096;
 /// Times that a node may forget a statement before the record counts as not applied.
 const LESSONS_TRIED_MAX: usize = 3;
 
+const TYPES_CHANGED: &str = "the bound columns do not have the types that it was written for";
+
 type Lessons = HashMap<(Option<Box<str>>, Box<str>), Rc<Lesson>>;
 
 /// Applies records to one cluster.
@@ -34,11 +36,17 @@ impl Applier {
     /// Applies over this line; one attempt may take this long.
     #[must_use]
     pub fn new(line: Line, within: Duration) -> Self {
-        Self { line, within, lessons: RefCell::default() }
+        Self {
+            line,
+            within,
+            lessons: RefCell::default(),
+        }
     }
 
     async fn run(&self, record: &Record, shift: bool) -> Result<Reply, Trouble> {
-        let timestamp = record.timestamp.map(|at| if shift { at.saturating_add(1) } else { at });
+        let timestamp = record
+            .timestamp
+            .map(|at| if shift { at.saturating_add(1) } else { at });
         match &record.statements[..] {
             [one] if record.batch == record::Batch::None && 0 < one.count && !one.named => {
                 self.execute(record, one, timestamp).await
@@ -57,10 +65,15 @@ impl Applier {
         timestamp: Option<i64>,
     ) -> Result<Reply, Trouble> {
         for _ in 0..LESSONS_TRIED_MAX {
-            let lesson = self.lesson(record.keyspace.as_deref(), &statement.text).await?;
+            let lesson = self
+                .lesson(record.keyspace.as_deref(), &statement.text)
+                .await?;
             check_types(record, &lesson)?;
             let parameters = parameters(record, Some(values(statement)), timestamp);
-            let execute = Execute { id: &lesson.id, parameters };
+            let execute = Execute {
+                id: &lesson.id,
+                parameters,
+            };
             let version = self.line.version();
             let body = |out: &mut Vec<u8>| execute.put(out, version);
             let reply = self.call(record, Opcode::Execute, false, body).await?;
@@ -69,7 +82,9 @@ impl Applier {
                 Some(_) | None => return Ok(reply),
             }
         }
-        Err(Trouble::NotApplied("the node keeps forgetting the statement".to_owned()))
+        Err(Trouble::NotApplied(
+            "the node keeps forgetting the statement".to_owned(),
+        ))
     }
 
     async fn query(
@@ -80,9 +95,13 @@ impl Applier {
     ) -> Result<Reply, Trouble> {
         let values = (0 < statement.count).then(|| values(statement));
         let parameters = parameters(record, values, timestamp);
-        let query = Query { text: &statement.text, parameters };
+        let query = Query {
+            text: &statement.text,
+            parameters,
+        };
         let version = self.line.version();
-        self.call(record, Opcode::Query, true, |out| query.put(out, version)).await
+        self.call(record, Opcode::Query, true, |out| query.put(out, version))
+            .await
     }
 
     async fn batch(
@@ -98,11 +117,21 @@ impl Applier {
         };
         let serial = record.serial.map(Consistency);
         let count = u16::try_from(children.len()).unwrap_or(u16::MAX);
-        let batch = Batch::of(kind, count, Consistency(record.consistency), serial, timestamp);
+        let batch = Batch::of(
+            kind,
+            count,
+            Consistency(record.consistency),
+            serial,
+            timestamp,
+        );
         self.call(record, Opcode::Batch, true, |out| {
             batch.put_head(out);
             for child in children {
-                Child { what: What::Text(&child.text), values: values(child) }.put(out);
+                Child {
+                    what: What::Text(&child.text),
+                    values: values(child),
+                }
+                .put(out);
             }
             batch.put_tail(out);
         })
@@ -148,7 +177,7 @@ impl Apply for Applier {
             Err(Trouble::Maybe(text)) => Applied::Maybe(text),
             Err(Trouble::NotApplied(text)) => Applied::NotApplied(text),
             Err(Trouble::Refused(text)) => Applied::Refused(text),
-            Err(Trouble::TypesChanged) => Applied::SchemaChanged,
+            Err(Trouble::TypesChanged) => Applied::Unfit(TYPES_CHANGED.to_owned()),
         }
     }
 }
@@ -215,7 +244,11 @@ pub fn fingerprint(metadata: &[u8]) -> u64 {
 }
 
 fn values(statement: &Statement) -> Values<'_> {
-    Values { count: statement.count, named: statement.named, bytes: &statement.values }
+    Values {
+        count: statement.count,
+        named: statement.named,
+        bytes: &statement.values,
+    }
 }
 
 fn parameters<'a>(
@@ -225,5 +258,10 @@ fn parameters<'a>(
 ) -> Parameters<'a> {
     let serial = record.serial.map(Consistency);
     let plain = Parameters::plain(Consistency(record.consistency));
-    Parameters { values, serial, timestamp, ..plain }
+    Parameters {
+        values,
+        serial,
+        timestamp,
+        ..plain
+    }
 }

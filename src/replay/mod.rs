@@ -7,9 +7,11 @@
 
 pub mod apply;
 mod config;
+pub mod dlq;
 pub mod queue;
 pub mod receipts;
 pub mod record;
+pub mod schedule;
 pub mod worker;
 
 use std::future::Future;
@@ -139,8 +141,8 @@ impl Parked {
             Self::Ambiguous => "ambiguous",
             Self::Malformed => "malformed",
             Self::Refused => "refused",
-            Self::SchemaChanged => "schema-changed",
-            Self::TooManyAttempts => "too-many-attempts",
+            Self::SchemaChanged => "schema_changed",
+            Self::TooManyAttempts => "too_many_attempts",
         }
     }
 }
@@ -194,12 +196,9 @@ pub enum Refused {
     /// The queue was closed.
     #[error("the replay queue is closed")]
     Closed,
-}
-
-impl Refused {
-    fn unknown() -> Self {
-        Self::Store("no such debt".into())
-    }
+    /// The change is about a record or a debt that is not there: applied, withdrawn or never kept.
+    #[error("the replay queue holds no such debt")]
+    Unknown,
 }
 
 /// One side's debt of one record, handed to the worker until it is applied or parked.

@@ -56,7 +56,11 @@ impl State {
     /// Sides that may be replayed now: none while the live path still sends, since the write may yet
     /// be refused everywhere and withdrawn.
     fn due(self) -> Sides {
-        if self.live.is_empty() { self.owes } else { Sides::NONE }
+        if self.live.is_empty() {
+            self.owes
+        } else {
+            Sides::NONE
+        }
     }
 
     fn settled(self, side: Side) -> Self {

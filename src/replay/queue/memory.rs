@@ -161,7 +161,7 @@ impl Store {
         let step = self.ledger.apply(&change);
         self.ledger.begin();
         if step == Step::Unknown {
-            return Err(Refused::unknown());
+            return Err(Refused::Unknown);
         }
         let seq = change.seq();
         match change {

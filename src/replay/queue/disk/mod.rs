@@ -54,7 +54,7 @@ impl Options {
         }
     }
 
-    /// Fails as on a full disk once the file has so many pages of 4 KiB. For tests.
+    /// Fails as on a full disk once the file has so many pages of 8 KiB. For tests.
     #[must_use]
     pub fn pages_max(self, pages_max: u32) -> Self {
         Self {

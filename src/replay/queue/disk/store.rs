@@ -18,6 +18,9 @@ pub(super) const LAYOUT: i64 = 1;
 /// "hlxq" in the file's header: tells a queue from any other database.
 const APPLICATION: i64 = 0x686C_7871;
 
+/// Of the file and of its log: larger ones cost less a record, and more a lone commit.
+pub(super) const PAGE_BYTES: u32 = 8_192;
+
 const TABLES: &str = "
     CREATE TABLE record (seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, body BLOB NOT NULL);
     CREATE TABLE dead (
@@ -70,6 +73,7 @@ impl Store {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // One process has the file (S28), so the log's index stays in its own memory.
         db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        db.pragma_update(None, "page_size", PAGE_BYTES)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -162,7 +166,7 @@ impl Store {
             Ok(u64::try_from(value).unwrap_or(0))
         };
         let used = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-        Ok(used * 4_096)
+        Ok(used * u64::from(PAGE_BYTES))
     }
 
     /// Fails unless so many bytes can be stored durably.

@@ -260,6 +260,30 @@ async fn a_full_disk_refuses_records_and_takes_them_again_once_some_left() {
 }
 
 #[tokio::test]
+async fn a_letter_that_found_no_room_is_written_once_there_is_some() {
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::open(options(&folder).pages_max(60)).unwrap();
+    let writer = Writer::new(&disk);
+    while writer.kept(B, Sides::NONE).await.is_ok() {}
+    let mut leased = Vec::new();
+    while leased.is_empty() {
+        leased = disk.lease(Side::B, 10_000).await.unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let poison = leased.remove(0).seq;
+    assert!(matches!(
+        writer.park(poison, Side::B, "no").await,
+        Err(Refused::Store(_))
+    ));
+    pay(&writer, &leased);
+    while disk.depth().dead == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(writer.letters().await[0].body, body(poison.0));
+    assert_eq!(disk.depth().owed.b, 0);
+}
+
+#[tokio::test]
 async fn the_bound_in_bytes_refuses_as_full() {
     let folder = TempDir::new().unwrap();
     let bound = 128 << 10;

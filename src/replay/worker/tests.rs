@@ -1,0 +1,269 @@
+//! The worker over a memory queue and a cluster that is a closure; the clock is paused.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+
+use tokio::task::LocalSet;
+
+use crate::pair::{Pair, Sides};
+use crate::replay::queue::Memory;
+use crate::replay::record::{Batch, Child, Draft, Priority, Reason, Repeat};
+
+use super::*;
+
+/// Answers as the test says; remembers what it was sent.
+struct Cluster<F> {
+    sent: RefCell<Vec<(u64, bool)>>,
+    answer: F,
+}
+
+impl<F: Fn(u64, bool) -> Option<Applied>> Apply for Rc<Cluster<F>> {
+    async fn apply(&self, _: Side, record: Rc<Record>, shift: bool) -> Applied {
+        self.sent.borrow_mut().push((record.partition, shift));
+        match (self.answer)(record.partition, shift) {
+            Some(applied) => applied,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct Stage {
+    queue: Arc<dyn Queue>,
+    metrics: Arc<Metrics>,
+    up: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let capacity = NonZeroUsize::new(100_000).unwrap();
+        let names = Pair::from_fn(|side| Some(format!("{side}")));
+        Self {
+            queue: Arc::new(Memory::new(capacity, || 0)),
+            metrics: Arc::new(Metrics::new(names).unwrap()),
+            up: watch::channel(true).0,
+            stop: watch::channel(false).0,
+        }
+    }
+
+    fn keep(&self, partition: u64, repeat: Repeat) {
+        let body = body(partition, repeat);
+        self.keep_bytes(body);
+    }
+
+    fn keep_bytes(&self, body: Vec<u8>) {
+        let (seq, owes) = (self.queue.next_seq(), Sides::only(Side::B));
+        let (live, sent) = (Sides::NONE, Sides::NONE);
+        self.queue.submit(&mut vec![Change::Keep {
+            seq,
+            owes,
+            live,
+            sent,
+            body,
+            receipt: None,
+        }]);
+    }
+
+    fn worker<F: Fn(u64, bool) -> Option<Applied>>(
+        &self,
+        answer: F,
+    ) -> (Rc<Cluster<F>>, impl Future<Output = ()> + use<F>) {
+        let cluster = Rc::new(Cluster {
+            sent: RefCell::default(),
+            answer,
+        });
+        let worker = Worker {
+            side: Side::B,
+            queue: Arc::clone(&self.queue),
+            apply: Rc::clone(&cluster),
+            limits: Limits::default(),
+            timeout: Duration::from_secs(30),
+            metrics: Arc::clone(&self.metrics),
+            seed: 1,
+        };
+        (
+            cluster,
+            worker.run(self.up.subscribe(), self.stop.subscribe()),
+        )
+    }
+
+    /// What the metric of this name and labels says.
+    fn counted(&self, name: &str) -> u64 {
+        let page = self.metrics.text().unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    /// Lets the worker run for so long.
+    async fn run(&self, worker: impl Future<Output = ()>, time: Duration) {
+        let stop = async {
+            tokio::time::sleep(time).await;
+            self.stop.send_replace(true);
+        };
+        LocalSet::new()
+            .run_until(async { tokio::join!(worker, stop) })
+            .await;
+    }
+}
+
+fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
+    let child = Child {
+        text: "UPDATE",
+        values: &[],
+        count: 0,
+        named: false,
+    };
+    let mut out = Vec::new();
+    Draft {
+        id: [0; 16],
+        origin: "test",
+        keyspace: None,
+        statements: &[child],
+        batch: Batch::None,
+        consistency: 1,
+        serial: None,
+        timestamp: Some(1),
+        ttl_base: 0,
+        priority: Priority::High,
+        partition,
+        enqueued_at: 0,
+        reason: Reason::Down,
+        repeat,
+        single_partition: true,
+        table: None,
+        table_id: None,
+        bind_types: 0,
+    }
+    .encode(&mut out);
+    out
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn debts_are_paid_until_none_is_left_and_new_ones_too() {
+    let stage = Stage::new();
+    (0..1_500).for_each(|partition| stage.keep(partition, Repeat::Yes));
+    let (cluster, worker) = stage.worker(|_, _| Some(Applied::Done));
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stage.keep(7, Repeat::Yes);
+    };
+    tokio::join!(stage.run(worker, MINUTE), late);
+    assert_eq!(
+        (cluster.sent.borrow().len(), stage.queue.depth().owed.b),
+        (1_501, 0)
+    );
+    assert_eq!(
+        stage.counted("helix_replay_success_total{cluster=\"B\"}"),
+        1_501
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_while_the_side_is_down() {
+    let stage = Stage::new();
+    stage.up.send_replace(false);
+    stage.keep(1, Repeat::Yes);
+    let (cluster, worker) = stage.worker(|_, _| Some(Applied::Done));
+    let back = async {
+        tokio::time::sleep(10 * MINUTE).await;
+        assert_eq!(stage.queue.depth().owed.b, 1);
+        stage.up.send_replace(true);
+    };
+    tokio::join!(stage.run(worker, 11 * MINUTE), back);
+    assert_eq!(*cluster.sent.borrow(), [(1, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_cluster_is_asked_again_after_the_timeout() {
+    let stage = Stage::new();
+    stage.keep(1, Repeat::Yes);
+    let tries = RefCell::new(0);
+    let (_, worker) = stage.worker(|_, _| {
+        *tries.borrow_mut() += 1;
+        (*tries.borrow() == 3).then_some(Applied::Done)
+    });
+    stage.run(worker, 2 * MINUTE).await;
+    assert_eq!(
+        (
+            stage.queue.depth().owed.b,
+            stage.counted("helix_replay_errors_total{cluster=\"B\"}")
+        ),
+        (0, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_is_parked_with_its_error_and_blocks_nobody() {
+    let stage = Stage::new();
+    stage.keep(1, Repeat::Yes);
+    stage.keep_bytes(b"garbage".to_vec());
+    stage.keep(2, Repeat::No);
+    stage.keep(3, Repeat::Yes);
+    stage.keep(4, Repeat::Yes);
+    let (cluster, worker) = stage.worker(|partition, _| {
+        Some(match partition {
+            1 => Applied::Refused("unconfigured table".into()),
+            2 => Applied::Maybe("lost".into()),
+            3 => Applied::Unfit("dropped and made again".into()),
+            _ => Applied::Done,
+        })
+    });
+    stage.run(worker, 15 * MINUTE).await;
+    assert!(cluster.sent.borrow().contains(&(4, false)));
+    let letters = stage.queue.dead_letters(0, 10).await.unwrap();
+    let mut letters: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.reason.label(), letter.error.as_str()))
+        .collect();
+    letters.sort_unstable();
+    assert_eq!(
+        letters,
+        [
+            ("ambiguous", "lost"),
+            (
+                "malformed",
+                "the record is of version 103; this program reads version 1"
+            ),
+            ("refused", "unconfigured table"),
+            ("schema_changed", "dropped and made again"),
+        ]
+    );
+    assert_eq!(stage.queue.depth().owed.b, 0);
+    for reason in ["ambiguous", "malformed", "refused", "schema_changed"] {
+        let name = format!("helix_replay_parked_total{{reason=\"{reason}\"}}");
+        assert_eq!(stage.counted(&name), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_first_try_is_in_doubt_is_shifted() {
+    let stage = Stage::new();
+    stage.keep(1, Repeat::Shifted);
+    let (cluster, worker) = stage.worker(|_, shift| {
+        Some(if shift {
+            Applied::Done
+        } else {
+            Applied::Maybe("lost".into())
+        })
+    });
+    stage.run(worker, MINUTE).await;
+    assert_eq!(*cluster.sent.borrow(), [(1, false), (1, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_or_dropped_worker_gives_its_leases_back() {
+    let stage = Stage::new();
+    (0..50).for_each(|partition| stage.keep(partition, Repeat::Yes));
+    let (_, worker) = stage.worker(|_, _| None);
+    stage.run(worker, Duration::from_secs(5)).await;
+    assert_eq!(stage.queue.lease(Side::B, 100).await.unwrap().len(), 50);
+
+    let stage = Stage::new();
+    (0..50).for_each(|partition| stage.keep(partition, Repeat::Yes));
+    let (_, worker) = stage.worker(|_, _| None);
+    let short = tokio::time::timeout(Duration::from_secs(5), worker);
+    LocalSet::new().run_until(short).await.unwrap_err();
+    assert_eq!(stage.queue.lease(Side::B, 100).await.unwrap().len(), 50);
+}
