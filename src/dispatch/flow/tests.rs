@@ -104,20 +104,17 @@ impl Outcome {
                     owes: kept,
                     sent: marked,
                     live,
-                } if live.is_empty() => (owes, sent) = (kept, marked),
+                } => (owes, sent) = (kept, marked.minus(live)),
                 Action::Missed(side, marked) => {
                     owes = owes.with(side);
                     sent = if marked { sent.with(side) } else { sent };
                 }
-                Action::Void => outcome.is_void = true,
+                Action::Void => (owes, outcome.is_void) = (Sides::NONE, true),
                 Action::Reply(reply) => {
                     assert_eq!(outcome.heard, "", "one answer: {seen:?}");
                     outcome.heard = label(reply);
                 }
-                Action::Keep { .. }
-                | Action::KeepTrying { .. }
-                | Action::Landed(_)
-                | Action::Send(_) => {}
+                Action::KeepTrying { .. } | Action::Landed(_) | Action::Send(_) => {}
             }
         }
         let mark = |side| match sent.contains(side) {

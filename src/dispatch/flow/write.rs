@@ -284,6 +284,9 @@ impl Write {
                 false => Action::Landed(side),
             });
         }
+        for side in self.plan.away.iter().filter(|side| sent.contains(*side)) {
+            actions.push(Action::Missed(side, true));
+        }
     }
 
     fn kept(&mut self, reply: Reply, debt: Debt, ok: bool, actions: &mut Actions) {

@@ -158,6 +158,7 @@ pub(super) const B: Sides = Sides::only(Side::B);
 pub(super) async fn holds(queue: impl AsyncFn() -> Arc<dyn Queue>) {
     debts_are_leased_once_in_order_with_their_bodies(&*queue().await).await;
     a_live_record_is_no_debt_until_it_is_missed(&*queue().await).await;
+    a_debt_beside_a_live_side_waits_for_it(&*queue().await).await;
     a_record_that_landed_everywhere_is_gone(&*queue().await).await;
     a_void_record_is_owed_by_nobody(&*queue().await).await;
     released_leases_come_again_and_applied_ones_do_not(&*queue().await).await;
@@ -200,6 +201,14 @@ async fn a_live_record_is_no_debt_until_it_is_missed(queue: &dyn Queue) {
     assert_eq!((lease.seq, lease.sent, lease.again), (seq, true, false));
 }
 
+async fn a_debt_beside_a_live_side_waits_for_it(queue: &dyn Queue) {
+    let writer = Writer::new(queue);
+    let seq = writer.keep(B, A).await;
+    assert!(writer.leased(Side::B).await.is_empty() && queue.is_behind(Side::B));
+    writer.tell(Change::Landed { seq, side: Side::A });
+    assert_eq!(writer.leased(Side::B).await, [seq]);
+}
+
 async fn a_record_that_landed_everywhere_is_gone(queue: &dyn Queue) {
     let writer = Writer::new(queue);
     let seq = writer.keep(Sides::NONE, Sides::BOTH).await;
@@ -219,7 +228,8 @@ async fn a_void_record_is_owed_by_nobody(queue: &dyn Queue) {
 
 async fn released_leases_come_again_and_applied_ones_do_not(queue: &dyn Queue) {
     let writer = Writer::new(queue);
-    let (first, second) = (writer.keep(B, A).await, writer.keep(B, A).await);
+    let none = Sides::NONE;
+    let (first, second) = (writer.keep(B, none).await, writer.keep(B, none).await);
     assert_eq!(writer.leased(Side::B).await, [first, second]);
     writer.tell(Change::Applied {
         seq: second,
