@@ -14,7 +14,6 @@ use crate::dispatch::{Desk, Shared};
 use crate::pair::Pair;
 use crate::session::{Acceptor, Arrivals, EventKind, Outlet, Sessions, serve};
 use crate::telemetry::{Metrics, WorkerMetrics};
-use crate::wire::Version;
 
 /// What one thread takes with it.
 struct Luggage {
@@ -64,10 +63,7 @@ async fn work(luggage: Luggage) {
         events,
         stop,
     } = luggage;
-    let version = match config.dispatch.protocol_max {
-        crate::cluster::ProtocolMax::V3 => Version::V3,
-        crate::cluster::ProtocolMax::V4 => Version::V4,
-    };
+    let version = config.dispatch.protocol_max.version();
     let configs = Pair::from_fn(|side| cluster_config(&config, side));
     let desk: Rc<Desk<Outlet>> = Desk::new(shared, &configs, Rc::new(metrics));
     let sessions = Sessions::new(config.session, version);

@@ -1,5 +1,6 @@
 //! What operators decide about one cluster: its name, its nodes, how to reach them.
 
+use crate::wire::Version;
 use std::fmt;
 use std::time::Duration;
 
@@ -133,6 +134,15 @@ impl ProtocolMax {
         match self {
             Self::V3 => 3,
             Self::V4 => 4,
+        }
+    }
+
+    /// The version as frames say it.
+    #[must_use]
+    pub const fn version(self) -> Version {
+        match self {
+            Self::V3 => Version::V3,
+            Self::V4 => Version::V4,
         }
     }
 }
