@@ -45,7 +45,7 @@ fn statement(c: &mut Criterion) {
     group.finish();
     let (_, text) = TEXTS[0];
     c.bench_function("prepared_id", |b| {
-        b.iter(|| prepared::id(Some("shop"), black_box(text)))
+        b.iter(|| prepared::id(Some("shop"), black_box(text)));
     });
 }
 

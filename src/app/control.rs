@@ -47,20 +47,8 @@ pub(super) fn start(
     admin: (TcpListener, Access),
     ends: Ends,
 ) -> Control {
-    let buffers = Rc::new(Buffers::default());
-    let lines = Pair::from_fn(|side| {
-        Some(Line::new(
-            side,
-            cluster_config(config, side)?,
-            Rc::clone(&buffers),
-        ))
-    });
     let mut tasks = JoinSet::new();
-    for (_, line) in lines.iter() {
-        if let Some(cluster) = line.as_ref().map(|line| Rc::clone(line.cluster())) {
-            tasks.spawn_local(async move { cluster.keep_alive().await });
-        }
-    }
+    let lines = connect(config, &mut tasks);
     let stop_replay = watch::Sender::new(false);
     let replay = store.start_replay(config, &lines, metrics, &ends, &stop_replay);
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
@@ -120,6 +108,17 @@ pub(super) fn start(
         stop,
         stop_replay,
     }
+}
+
+/// The control thread's own line to each cluster.
+fn connect(config: &Config, tasks: &mut JoinSet<()>) -> Pair<Option<Line>> {
+    let buffers = Rc::new(Buffers::default());
+    Pair::from_fn(|side| {
+        let line = Line::new(side, cluster_config(config, side)?, Rc::clone(&buffers));
+        let cluster = Rc::clone(line.cluster());
+        tasks.spawn_local(async move { cluster.keep_alive().await });
+        Some(line)
+    })
 }
 
 impl Control {

@@ -54,9 +54,10 @@ impl Observer {
     }
 
     fn cluster(&self, side: Side) -> Cluster {
+        let state = self.states.borrow()[side];
         Cluster {
             side: side.label().to_owned(),
-            state: match self.states.borrow()[side] {
+            state: match state {
                 policy::State::Closed => State::Closed,
                 policy::State::HalfOpen => State::HalfOpen,
                 policy::State::Open => State::Open,

@@ -71,7 +71,7 @@ pub(super) enum Move {
     Requeue,
 }
 
-/// The answer to a [`Move`].
+/// The answer to a requeue or a purge.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Moved {
     /// How many letters were there and have been moved.

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(content.statements[0].values, ["6 bytes", "null", "unset"]);
         assert_eq!(content.statements[1].values, ["1 byte"]);
         assert_eq!(
-            (&content.kind[..], &content.repeat[..]),
+            (content.kind.as_str(), content.repeat.as_str()),
             ("logged batch", "shifted")
         );
         assert_eq!(content.table.as_deref(), Some("shop.t"));

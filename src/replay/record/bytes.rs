@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// A [string]: u16 length and UTF-8.
+    /// A `string`: u16 length and UTF-8.
     pub(super) fn string(&mut self) -> Result<&'a str, Malformed> {
         let len = self.u16()?;
         str::from_utf8(self.take(len.into())?).or(Err(Malformed::Text))
@@ -55,7 +55,7 @@ impl<'a> Cursor<'a> {
         self.take(len)
     }
 
-    /// A [value]: i32 length and bytes, -1 for null, -2 for unset.
+    /// A `value`: i32 length and bytes, -1 for null, -2 for unset.
     pub(super) fn value(&mut self) -> Result<Value<'a>, Malformed> {
         match self.i32()? {
             -2 => Ok(Value::Unset),

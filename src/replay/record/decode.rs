@@ -75,7 +75,7 @@ pub struct Record {
 pub struct Statement {
     /// CQL.
     pub text: String,
-    /// `count` values exactly as on the wire, each after its [string] name if `named`.
+    /// `count` values exactly as on the wire, each after its `string` name if `named`.
     pub values: Vec<u8>,
     /// How many.
     pub count: u16,

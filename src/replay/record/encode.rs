@@ -48,7 +48,7 @@ pub struct Draft<'a> {
 pub struct Child<'a> {
     /// CQL.
     pub text: &'a str,
-    /// `count` values exactly as on the wire, each after its [string] name if `named`.
+    /// `count` values exactly as on the wire, each after its `string` name if `named`.
     pub values: &'a [u8],
     /// How many.
     pub count: u16,
