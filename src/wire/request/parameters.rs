@@ -63,17 +63,12 @@ impl<'a> Values<'a> {
         self.next(&mut cursor).map(|(_, value)| value)
     }
 
-    /// The value of this name (a name may be given once or more; the last counts, as in the server).
+    /// The value of this name; of a name given twice the first counts, as in the server.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Value<'a>> {
         let mut cursor = Cursor::new(self.bytes);
-        let mut found = None;
-        while let Some((at, value)) = self.next(&mut cursor) {
-            if at == name.as_bytes() {
-                found = Some(value);
-            }
-        }
-        found
+        std::iter::from_fn(|| self.next(&mut cursor))
+            .find_map(|(at, value)| (at == name.as_bytes()).then_some(value))
     }
 
     fn next(&self, cursor: &mut Cursor<'a>) -> Option<(&'a [u8], Value<'a>)> {
