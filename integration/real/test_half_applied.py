@@ -194,7 +194,7 @@ def test_a_dropped_table_goes_to_the_dead_letters_and_blocks_nobody(a, b, faults
     name = f"doomed_{uuid.uuid4().hex[:8]}"
     for node in (a, b):
         node.execute(f"CREATE TABLE {KEYSPACE}.{name} (id text PRIMARY KEY, v text)")
-    proxy = start_proxy(b=faults.contact_point)
+    proxy = start_proxy(b=faults.contact_point, replay={"divergence_grace": "5s"})
     session = connect(proxy)
     doomed = session.prepare(f"INSERT INTO {KEYSPACE}.{name} (id, v) VALUES (?, ?)")
     sound = session.prepare(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES (?, ?)")

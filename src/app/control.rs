@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::observer::Observer;
+use super::observer::{Observer, Seen};
 use super::store::Store;
 use super::{Ends, cluster_config};
 use crate::cluster::call::Line;
@@ -33,7 +33,11 @@ pub(super) struct Control {
     tasks: JoinSet<()>,
     replay: JoinSet<()>,
     sides: Sides,
+    /// Sides that were reached, or not, at least once.
+    looked: watch::Receiver<Sides>,
     connected: watch::Receiver<Pair<bool>>,
+    /// Whether clients are let in.
+    serving: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     /// Dropped last: the workers' reports and jobs go nowhere without it.
     stop_replay: watch::Sender<bool>,
@@ -64,12 +68,12 @@ pub(super) fn start(
         connected,
         stop,
     } = ends;
+    let serving = watch::Sender::new(false);
     let (trips, sides) = (Arc::clone(metrics), shared.policy.sides());
-    let states_seen = states.clone();
+    let states_seen = states.subscribe();
     let pulse = Pulse::new(health, lines.clone(), reports, view, states);
     tasks.spawn_local(pulse.run(move |side| trips.breaker_tripped(side)));
     let seen = connected.subscribe();
-    let connected_seen = connected.clone();
     let reporter = Reporter::new(
         Arc::clone(shared),
         lines.clone(),
@@ -80,14 +84,14 @@ pub(super) fn start(
     for side in Side::ALL {
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
-    let observer = Observer::new(
-        config,
-        shared,
-        metrics,
-        &connected_seen,
-        &states_seen,
-        reporter.releases(),
-    );
+    let published = Seen {
+        connected: seen.clone(),
+        states: states_seen,
+        releases: reporter.releases(),
+        serving: serving.subscribe(),
+    };
+    let observer = Observer::new(config, shared, metrics, published);
+    let looked = reporter.looked();
     let changer = Changer::new(Arc::clone(shared), lines, reporter, seen.clone());
     tasks.spawn_local(changer.run(jobs));
     let (listener, access) = admin;
@@ -98,13 +102,15 @@ pub(super) fn start(
         status: observer,
     };
     // Answers until the very end, so that an operator can watch the shutdown.
-    let serving = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
-    tasks.spawn_local(logged("admin", serving));
+    let answering = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
+    tasks.spawn_local(logged("admin", answering));
     Control {
         tasks,
         replay,
         sides,
+        looked,
         connected: seen,
+        serving,
         stop,
         stop_replay,
     }
@@ -122,13 +128,13 @@ fn connect(config: &Config, tasks: &mut JoinSet<()>) -> Pair<Option<Line>> {
 }
 
 impl Control {
-    /// Waits until every cluster was reached, or for so long.
+    /// Waits until every cluster was reached or refused, or for so long if one is silent.
     pub(super) async fn first_look(&mut self, within: Duration) {
         let sides = self.sides;
-        let all = self
-            .connected
-            .wait_for(|connected| sides.iter().all(|side| connected[side]));
-        if timeout(within, all).await.is_err() {
+        let all = self.looked.wait_for(|looked| *looked == sides);
+        let in_time = timeout(within, all).await.is_ok();
+        let connected = *self.connected.borrow();
+        if !in_time || !sides.iter().all(|side| connected[side]) {
             tracing::warn!("not all clusters could be reached; serving all the same");
         }
     }
@@ -136,9 +142,11 @@ impl Control {
     pub(super) fn let_clients_in(&mut self, acceptor: Acceptor) {
         self.tasks
             .spawn_local(logged("acceptor", acceptor.run(self.stop.subscribe())));
+        self.serving.send_replace(true);
     }
 
     pub(super) fn stop_clients(&self) {
+        self.serving.send_replace(false);
         self.stop.send_replace(true);
     }
 

@@ -19,11 +19,19 @@ use crate::telemetry::{BreakerState, Metrics, Sample};
 pub(super) struct Observer {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    connected: watch::Receiver<Pair<bool>>,
-    states: watch::Receiver<Pair<policy::State>>,
-    releases: watch::Receiver<Pair<Option<String>>>,
+    seen: Seen,
     kind: &'static str,
     since: Instant,
+}
+
+/// What the other tasks publish.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) connected: watch::Receiver<Pair<bool>>,
+    pub(super) states: watch::Receiver<Pair<policy::State>>,
+    pub(super) releases: watch::Receiver<Pair<Option<String>>>,
+    /// Whether clients are let in.
+    pub(super) serving: watch::Receiver<bool>,
 }
 
 impl Observer {
@@ -31,9 +39,7 @@ impl Observer {
         config: &Config,
         shared: &Arc<Shared>,
         metrics: &Arc<Metrics>,
-        connected: &watch::Sender<Pair<bool>>,
-        states: &watch::Sender<Pair<policy::State>>,
-        releases: watch::Receiver<Pair<Option<String>>>,
+        seen: Seen,
     ) -> Arc<Self> {
         let kind = match config.replay.store {
             Store::Disk { .. } => "disk",
@@ -42,19 +48,17 @@ impl Observer {
         let observer = Self {
             shared: Arc::clone(shared),
             metrics: Arc::clone(metrics),
-            connected: connected.subscribe(),
-            states: states.subscribe(),
-            releases,
+            seen,
             kind,
             since: Instant::now(),
         };
-        let (states, of) = (states.subscribe(), Arc::clone(shared));
+        let (states, of) = (observer.seen.states.clone(), Arc::clone(shared));
         metrics.sample_with(move || sample(&of, *states.borrow()));
         Arc::new(observer)
     }
 
     fn cluster(&self, side: Side) -> Cluster {
-        let state = self.states.borrow()[side];
+        let state = self.seen.states.borrow()[side];
         Cluster {
             side: side.label().to_owned(),
             state: match state {
@@ -67,8 +71,8 @@ impl Observer {
                 .queue
                 .as_ref()
                 .is_some_and(|queue| queue.is_behind(side)),
-            connected: self.connected.borrow()[side],
-            release_version: self.releases.borrow()[side].clone(),
+            connected: self.seen.connected.borrow()[side],
+            release_version: self.seen.releases.borrow()[side].clone(),
         }
     }
 }
@@ -100,14 +104,12 @@ impl StatusSource for Observer {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let connected = *self.connected.borrow();
-        match self
-            .shared
-            .policy
-            .sides()
-            .iter()
-            .any(|side| connected[side])
-        {
+        let (connected, states) = (*self.seen.connected.borrow(), *self.seen.states.borrow());
+        let serves = |side: Side| connected[side] && states[side] != policy::State::Open;
+        if !*self.seen.serving.borrow() {
+            return Err("clients are not let in: starting or stopping".to_owned());
+        }
+        match self.shared.policy.sides().iter().any(serves) {
             true => Ok(()),
             false => Err("no cluster can be reached".to_owned()),
         }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::prepare::{Id, Taught};
@@ -122,6 +122,8 @@ pub struct Calls {
     events: RefCell<Vec<Vec<u8>>>,
     /// Rings at events.
     bell: Notify,
+    /// The end of the last connection that was lost.
+    ends: watch::Sender<Option<Lost>>,
 }
 
 /// Events kept until somebody takes them.
@@ -185,6 +187,10 @@ impl Sink for Calls {
             events.push(frame.body.to_vec());
         }
         self.bell.notify_one();
+    }
+
+    fn gone(&self, _side: Side, lost: &Lost) {
+        self.ends.send_replace(Some(lost.clone()));
     }
 }
 
@@ -331,6 +337,12 @@ impl Line {
     /// Waits for an event of a connection that registered.
     pub async fn event(&self) {
         self.calls.bell.notified().await;
+    }
+
+    /// Tells of connections that are lost from now on.
+    #[must_use]
+    pub fn ends(&self) -> watch::Receiver<Option<Lost>> {
+        self.calls.ends.subscribe()
     }
 
     /// Takes the schema events that came, as EVENT bodies.

@@ -62,6 +62,9 @@ pub trait Sink: 'static {
 
     /// An event of a connection that registered.
     fn event(&self, _side: Side, _frame: Frame<'_>) {}
+
+    /// A connection that had been ready is gone; what waited on it was told before.
+    fn gone(&self, _side: Side, _lost: &Lost) {}
 }
 
 /// Why a connection, and what waited on it, is lost.
@@ -437,7 +440,8 @@ struct Ending<'a, S: Sink> {
 
 impl<S: Sink> Drop for Ending<'_, S> {
     fn drop(&mut self) {
-        if self.connection.state.replace(State::Gone) == State::Ready {
+        let was_ready = self.connection.state.replace(State::Gone) == State::Ready;
+        if was_ready {
             self.cluster.open.set(self.cluster.open.get() - 1);
         }
         let Some(sink) = self.cluster.sink.upgrade() else {
@@ -454,6 +458,9 @@ impl<S: Sink> Drop for Ending<'_, S> {
                 Owner::Prepare(id) => self.cluster.tell_taught(id, &*sink, &Taught::Lost),
                 Owner::Heartbeat => {}
             }
+        }
+        if was_ready {
+            sink.gone(self.cluster.side, &lost);
         }
     }
 }

@@ -272,6 +272,7 @@ impl<C: Client> Desk<C> {
                 .filter(|_| known.statement.needs_keyspace)
                 .map(str::to_owned),
             statement: Arc::new(known.statement.clone()),
+            until: std::time::Instant::now() + self.shared.config.deadlines.schema,
             done,
         };
         self.shared
@@ -318,6 +319,7 @@ impl<C: Client> Desk<C> {
             flow,
             since: self.now.get(),
             legs: legs(),
+            pinned: intake.pinned.is_some(),
             seq: None,
         };
         let key = {
@@ -357,11 +359,14 @@ impl<C: Client> Desk<C> {
             What::Query(known) => (&known.statement.class, &**known),
         };
         match class {
-            Class::Read if intake.consistency.is_serial() => self.at_home_only(),
+            Class::Read if intake.consistency.is_serial() => {
+                self.metrics.client_request(RequestKind::Read);
+                self.only(self.shared.policy.home())
+            }
             Class::Read => {
                 self.metrics.client_request(RequestKind::Read);
                 match intake.pinned {
-                    Some(first) => only(first),
+                    Some(first) => self.only(first),
                     None => self.plan_read(false, known.point),
                 }
             }
@@ -377,7 +382,7 @@ impl<C: Client> Desk<C> {
                 self.metrics.unknown_statement();
                 let home = self.shared.policy.home();
                 let other = Some(!home).filter(|_| self.shared.policy.is_dual());
-                let (chain, actions) = Chain::new(home, other);
+                let (chain, actions) = Chain::new(home, other, self.view.get().out);
                 (Flow::Chain(chain), actions, Term::Read)
             }
             Class::Describe
@@ -388,7 +393,7 @@ impl<C: Client> Desk<C> {
             | Class::Topology(_) => {
                 self.metrics.client_request(known.kind);
                 match intake.pinned {
-                    Some(first) => only(first),
+                    Some(first) => self.only(first),
                     None => self.plan_read(true, false),
                 }
             }
@@ -444,18 +449,25 @@ impl<C: Client> Desk<C> {
         if self.shared.policy.is_dual() {
             self.metrics.conditional_not_copied();
         }
-        let (flow, actions, _) = only(self.shared.policy.home());
+        let (flow, actions, _) = self.only(self.shared.policy.home());
         (flow, actions, Term::Write)
     }
-}
 
-fn only(first: Side) -> (Flow, Actions, Term) {
-    let (read, actions) = Read::new(ReadPlan {
-        first,
-        then: None,
-        avoided: None,
-    });
-    (Flow::Read(read), actions, Term::Read)
+    /// What only this side can answer.
+    fn only(&self, first: Side) -> (Flow, Actions, Term) {
+        let plan = ReadPlan {
+            first,
+            then: None,
+            avoided: None,
+        };
+        let is_out = self.shared.policy.is_dual() && self.view.get().out.contains(first);
+        let (read, actions) = if is_out {
+            Read::unsent(plan)
+        } else {
+            Read::new(plan)
+        };
+        (Flow::Read(read), actions, Term::Read)
+    }
 }
 
 fn pinned<C>(parameters: &Parameters<'_>, origin: &Origin<C>) -> Result<Option<Side>, Error> {

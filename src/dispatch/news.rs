@@ -10,9 +10,10 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::config::Advertise;
 use super::intercept::{self, Facts};
 use super::shared::{News, Shared};
+use crate::cluster::Lost;
 use crate::cluster::call::{Failure, Line};
 use crate::cluster::watch::{Column, Local, columns, local, register};
-use crate::pair::{Pair, Side};
+use crate::pair::{Pair, Side, Sides};
 use crate::statement::{Schema, schema};
 
 /// Between two looks at a cluster that says nothing by itself.
@@ -43,6 +44,7 @@ pub struct Reporter {
     /// Asks a side's loop to look now.
     nudges: Pair<Notify>,
     releases: watch::Sender<Pair<Option<String>>>,
+    looked: watch::Sender<Sides>,
 }
 
 impl Reporter {
@@ -57,6 +59,7 @@ impl Reporter {
     ) -> Rc<Self> {
         let (seen, nudges) = (RefCell::default(), Pair::default());
         let releases = watch::Sender::default();
+        let looked = watch::Sender::default();
         Rc::new(Self {
             shared,
             seen,
@@ -66,6 +69,7 @@ impl Reporter {
             events,
             nudges,
             releases,
+            looked,
         })
     }
 
@@ -79,6 +83,7 @@ impl Reporter {
                 tracing::debug!(%side, %failure, "the cluster cannot be asked");
             }
             self.set_connected(side, false);
+            self.has_looked(side);
             tokio::select! {
                 () = tokio::time::sleep(RETRY_AFTER) => {}
                 () = self.nudges[side].notified() => {}
@@ -89,13 +94,16 @@ impl Reporter {
     async fn watch(&self, line: &Line) -> Result<(), Failure> {
         let side = line.side();
         line.cluster().redial_now();
+        let mut ends = line.ends();
         register(line).await?;
         loop {
             self.look(line).await?;
             self.set_connected(side, true);
+            self.has_looked(side);
             tokio::select! {
                 () = line.event() => tokio::time::sleep(SETTLE).await,
                 () = self.nudges[side].notified() => {}
+                _ = ends.changed() => return Err(loss(&ends)),
                 // Registering again is what finds out that the connection was replaced.
                 () = tokio::time::sleep(LOOK_EVERY) => register(line).await?,
             }
@@ -148,6 +156,17 @@ impl Reporter {
         self.publish();
     }
 
+    fn has_looked(&self, side: Side) {
+        self.looked
+            .send_if_modified(|looked| std::mem::replace(looked, looked.with(side)) != *looked);
+    }
+
+    /// The sides that were reached, or not, at least once.
+    #[must_use]
+    pub fn looked(&self) -> watch::Receiver<Sides> {
+        self.looked.subscribe()
+    }
+
     /// What each side last said it runs.
     #[must_use]
     pub fn releases(&self) -> watch::Receiver<Pair<Option<String>>> {
@@ -185,6 +204,11 @@ impl Reporter {
         self.shared.news.store(Arc::new(News { facts, schema }));
         self.renewed.send_modify(|count| *count += 1);
     }
+}
+
+fn loss(ends: &watch::Receiver<Option<Lost>>) -> Failure {
+    let lost = ends.borrow().clone();
+    Failure::Lost(lost.unwrap_or_else(|| Lost::Broken("closed by us".to_owned())))
 }
 
 fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, protocol: u8) -> Facts {

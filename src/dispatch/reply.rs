@@ -31,8 +31,10 @@ impl<C: Client> Desk<C> {
         match reply {
             Reply::Of(side) => self.answer_of(request, side, current),
             Reply::Ambiguous => match request.flow {
-                Flow::Write(_) => self.refuse(request, &self.write_unknown(request)),
-                Flow::Chain(_) | Flow::Read(_) => self.answer_heard(request, current),
+                Flow::Chain(_) | Flow::Write(_) => {
+                    self.refuse(request, &self.write_unknown(request));
+                }
+                Flow::Read(_) => self.answer_heard(request, current),
             },
             Reply::Unsent => self.answer_heard(request, current),
             Reply::QueueRefused => self.refuse(request, &Error::QueueRefused),
@@ -80,12 +82,14 @@ impl<C: Client> Desk<C> {
             .into_iter()
             .any(|side| request.legs[side].sent.is_some());
         match (&request.flow, &request.what) {
+            // Not OVERLOADED, which drivers repeat by themselves (S27).
+            _ if !was_sent && request.pinned => Error::Paging(
+                "the cluster that began this paging is away; start it again from the first page",
+            ),
             _ if !was_sent => Error::Unreachable,
-            (Flow::Write(_), _) => self.write_unknown(request),
-            (Flow::Chain(_) | Flow::Read(_), _) if is_conditional(request) => {
-                self.write_unknown(request)
-            }
-            (Flow::Chain(_) | Flow::Read(_), _) => Error::ReadTimeout {
+            (Flow::Chain(_) | Flow::Write(_), _) => self.write_unknown(request),
+            (Flow::Read(_), _) if is_conditional(request) => self.write_unknown(request),
+            (Flow::Read(_), _) => Error::ReadTimeout {
                 consistency: request.consistency,
             },
         }

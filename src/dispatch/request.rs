@@ -128,6 +128,8 @@ pub(super) struct Request<C> {
     /// The timestamp that all sides and the record get.
     pub(super) timestamp: Option<i64>,
     pub(super) flow: Flow,
+    /// It goes on with a paging that one side began.
+    pub(super) pinned: bool,
     pub(super) since: Instant,
     pub(super) legs: Pair<Leg>,
     pub(super) seq: Option<Seq>,

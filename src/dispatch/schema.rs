@@ -17,6 +17,8 @@ use crate::wire::{Opcode, Version, code};
 
 /// Between two looks at whether the nodes of a cluster agree.
 const AGREEMENT_EVERY: Duration = Duration::from_millis(100);
+/// What the second side gets even when the first took all the time: better late than apart.
+const LEAST: Duration = Duration::from_secs(1);
 /// How long agreement may take; drivers wait as long.
 const AGREEMENT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,8 @@ pub struct Job {
     pub keyspace: Option<String>,
     /// What the text means.
     pub statement: Arc<Statement>,
+    /// When the client must have its answer, waiting for other changes and for agreement included.
+    pub until: Instant,
     /// Where the answer goes.
     pub done: oneshot::Sender<Result<Reply, Error>>,
 }
@@ -75,10 +79,14 @@ impl Changer {
 
     async fn change(&self, job: &Job) -> Result<Reply, Error> {
         self.admit(job)?;
+        if job.until <= Instant::now() {
+            let late = "it waited too long behind other schema changes; nothing was applied";
+            return Err(Error::SchemaRefused(late.to_owned()));
+        }
         let home = self.shared.policy.home();
         let first = self.apply(home, job).await?;
         let Some(other) = &self.lines[!home] else {
-            self.settle(home).await;
+            self.settle(home, job.until).await;
             return Ok(first);
         };
         // What home has already, the other may lack: only then do both have it.
@@ -93,7 +101,7 @@ impl Changer {
             .await
             .map_err(|error| self.one_sided(home, &error.to_string()))?;
         for side in Side::ALL {
-            self.settle(side).await;
+            self.settle(side, job.until).await;
         }
         match second.error() {
             None => Ok(first),
@@ -144,7 +152,8 @@ impl Changer {
         };
         let way = (job.version, job.keyspace.as_deref());
         let body = |out: &mut Vec<u8>| out.extend_from_slice(&job.body);
-        let within = self.shared.config.deadlines.schema;
+        let left = job.until.saturating_duration_since(Instant::now());
+        let within = left.max(LEAST);
         let answer = line
             .call(way, (job.flags, Opcode::Query), body, within)
             .await;
@@ -171,13 +180,21 @@ impl Changer {
     }
 
     /// Waits until a cluster's nodes agree, and until the desks know its new columns.
-    async fn settle(&self, side: Side) {
+    async fn settle(&self, side: Side, until: Instant) {
         let Some(line) = &self.lines[side] else {
             return;
         };
-        let deadline = Instant::now() + AGREEMENT_WITHIN;
-        while !agrees(line).await.unwrap_or(false) && Instant::now() < deadline {
-            tokio::time::sleep(AGREEMENT_EVERY).await;
+        let until = until.min(Instant::now() + AGREEMENT_WITHIN);
+        let agreement = async {
+            while !agrees(line).await.unwrap_or(false) {
+                tokio::time::sleep(AGREEMENT_EVERY).await;
+            }
+        };
+        if tokio::time::timeout_at(until.into(), agreement)
+            .await
+            .is_err()
+        {
+            tracing::warn!(%side, "the nodes do not agree on the schema yet");
         }
         if let Err(failure) = self.reporter.look(line).await {
             tracing::debug!(%side, %failure, "the new schema cannot be read");

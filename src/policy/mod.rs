@@ -103,10 +103,7 @@ impl Policy {
                 avoided: None,
             };
         };
-        let prefers_other = self.config.reads.prefer_fresh
-            && !view.out.contains(other)
-            && is_behind(first)
-            && !is_behind(other);
+        let prefers_other = self.config.reads.prefer_fresh && is_behind(first) && !is_behind(other);
         if prefers_other {
             return ReadPlan {
                 first: other,
@@ -146,7 +143,8 @@ impl Policy {
         } else {
             wanted
         };
-        (first, Some(!first))
+        // A side that is out is not waited for, not even as the last resort: it may be silent.
+        (first, Some(!first).filter(|then| !view.out.contains(*then)))
     }
 
     /// Where a write goes.

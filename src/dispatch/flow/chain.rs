@@ -1,4 +1,5 @@
-//! Text that nobody knows: home decides, and if it accepts, the other side gets it as well.
+//! Text that nobody knows: home decides, and if it accepts, the other side gets it as well. What
+//! only one side took is an error: nothing is recorded that could make them equal.
 
 use super::{Action, Actions, Input, Reply};
 use crate::pair::{Side, Sides};
@@ -15,22 +16,25 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Starts at home; `then` is `None` with a single cluster.
+    /// Starts at home; `then` is `None` with a single cluster. With a side out it does not start:
+    /// the sides would be apart.
     #[must_use]
-    pub fn new(home: Side, then: Option<Side>) -> (Self, Actions) {
-        let waiting = Sides::only(home);
+    pub fn new(home: Side, then: Option<Side>, out: Sides) -> (Self, Actions) {
+        let mut chain = Self {
+            home,
+            then,
+            waiting: Sides::only(home),
+            accepted: false,
+            over: false,
+        };
         let mut actions = Actions::default();
-        actions.push(Action::Send(home));
-        (
-            Self {
-                home,
-                then,
-                waiting,
-                accepted: false,
-                over: false,
-            },
-            actions,
-        )
+        if then.is_some() && !out.is_empty() {
+            chain.waiting = Sides::NONE;
+            chain.reply(Reply::Unsent, &mut actions);
+        } else {
+            actions.push(Action::Send(home));
+        }
+        (chain, actions)
     }
 
     /// Takes what happened.
@@ -39,7 +43,7 @@ impl Chain {
         match input {
             _ if self.over => {}
             Input::Answered(side, verdict) if self.waiting.contains(side) => {
-                self.answered(verdict, &mut actions);
+                self.answered(side, verdict, &mut actions);
             }
             Input::Out { side, unsent } if self.waiting.contains(side) => {
                 let verdict = if unsent {
@@ -47,15 +51,18 @@ impl Chain {
                 } else {
                     Verdict::Maybe
                 };
-                self.answered(verdict, &mut actions);
+                self.answered(side, verdict, &mut actions);
             }
             Input::Deadline { unsent } => {
-                let verdict = match self.waiting.minus(unsent).is_empty() {
-                    true => Verdict::NotApplied,
-                    false => Verdict::Maybe,
-                };
-                self.then = None;
-                self.answered(verdict, &mut actions);
+                let waited = self.waiting;
+                for side in waited.iter() {
+                    let verdict = if unsent.contains(side) {
+                        Verdict::NotApplied
+                    } else {
+                        Verdict::Maybe
+                    };
+                    self.answered(side, verdict, &mut actions);
+                }
             }
             Input::Answered(..) | Input::Kept(_) | Input::Out { .. } | Input::Slow => {}
         }
@@ -74,21 +81,23 @@ impl Chain {
         self.over
     }
 
-    fn answered(&mut self, verdict: Verdict, actions: &mut Actions) {
+    fn answered(&mut self, side: Side, verdict: Verdict, actions: &mut Actions) {
         self.waiting = Sides::NONE;
-        if verdict == Verdict::Ok && !self.accepted {
-            self.accepted = true;
-            if let Some(other) = self.then {
+        match (verdict, self.then.take()) {
+            (Verdict::Ok, Some(other)) => {
+                self.accepted = true;
                 self.waiting = Sides::only(other);
-                return actions.push(Action::Send(other));
+                actions.push(Action::Send(other));
             }
+            (Verdict::Ok, None) => self.reply(Reply::Of(self.home), actions),
+            (Verdict::Definite, _) => self.reply(Reply::Of(side), actions),
+            (Verdict::NotApplied, _) if !self.accepted => self.reply(Reply::Unsent, actions),
+            (Verdict::Maybe | Verdict::NotApplied, _) => self.reply(Reply::Ambiguous, actions),
         }
+    }
+
+    fn reply(&mut self, reply: Reply, actions: &mut Actions) {
         self.over = true;
-        actions.push(Action::Reply(match verdict {
-            _ if self.accepted => Reply::Of(self.home),
-            Verdict::Ok | Verdict::Definite => Reply::Of(self.home),
-            Verdict::Maybe => Reply::Ambiguous,
-            Verdict::NotApplied => Reply::Unsent,
-        }));
+        actions.push(Action::Reply(reply));
     }
 }

@@ -26,6 +26,20 @@ impl Read {
         (read, actions)
     }
 
+    /// A read that the only side which could answer it is too sick for: answered at once.
+    #[must_use]
+    pub fn unsent(plan: ReadPlan) -> (Self, Actions) {
+        let legs = Pair::new(Leg::Away, Leg::Away);
+        let mut read = Self {
+            plan,
+            legs,
+            over: false,
+        };
+        let mut actions = Actions::default();
+        read.reply(Reply::Unsent, &mut actions);
+        (read, actions)
+    }
+
     /// Takes what happened.
     pub fn handle(&mut self, input: Input) -> Actions {
         let mut actions = Actions::default();
