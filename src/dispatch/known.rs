@@ -15,17 +15,18 @@ const TEXTS_MAX: usize = 4_096;
 /// A longer text is classified each time.
 const TEXT_LEN_MAX: usize = 4 * 1024;
 
-/// A text and what it means in one keyspace under one schema.
+/// A text and what it means in one keyspace under one schema. What every request reads stands first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Known {
-    pub(super) text: Arc<str>,
-    pub(super) statement: Statement,
     pub(super) repeat: Repeat,
     pub(super) kind: RequestKind,
     /// A read of one partition by its whole key.
     pub(super) point: bool,
     /// Of the text: tells statements apart for the breaker.
     pub(super) hash: u64,
+    pub(super) statement: Statement,
+    pub(super) text: Arc<str>,
 }
 
 impl Known {

@@ -3,7 +3,7 @@
 //! The process-wide [`Registry`] is off the hot path: each thread copies what it uses into a table
 //! of its own ([`Prepared`] by [`Entry`]).
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -90,12 +90,49 @@ impl Registry {
     }
 }
 
-/// A prepared statement as one thread uses it.
+/// A cluster's id, in place where it is as long as Cassandra's and ScyllaDB's are.
 #[derive(Debug)]
+enum NodeId {
+    Other(Box<[u8]>),
+    Usual(Id),
+}
+
+/// What a request needs of a [`Node`].
+#[derive(Debug)]
+pub(super) struct Called {
+    id: NodeId,
+    /// A fingerprint of the result's columns.
+    pub(super) columns: u64,
+}
+
+impl Called {
+    fn of(node: &Node) -> Self {
+        let usual = Id::try_from(&*node.id).map(NodeId::Usual);
+        let id = usual.unwrap_or_else(|_| NodeId::Other(node.id.clone()));
+        let columns = node.columns;
+        Self { id, columns }
+    }
+
+    /// The cluster's id.
+    #[inline]
+    pub(super) fn id(&self) -> &[u8] {
+        match &self.id {
+            NodeId::Other(id) => id,
+            NodeId::Usual(id) => id,
+        }
+    }
+}
+
+/// A prepared statement as one thread uses it. What every request reads stands first and together:
+/// of 100,000 statements hardly one is in the processor's cache.
+#[derive(Debug)]
+#[repr(C)]
 pub(super) struct Entry {
-    pub(super) template: Arc<Template>,
+    nodes: Pair<RefCell<Option<Called>>>,
+    /// The columns that clients were shown, a fingerprint.
+    pub(super) shown: u64,
     pub(super) known: Known,
-    nodes: Pair<RefCell<Option<Arc<Node>>>>,
+    pub(super) template: Arc<Template>,
 }
 
 impl Entry {
@@ -108,31 +145,37 @@ impl Entry {
             schema,
         );
         Self {
-            template,
-            known,
             nodes: Pair::default(),
+            shown: template.shown,
+            known,
+            template,
         }
     }
 
     /// What this side calls it, if it was ever told.
     #[inline]
-    pub(super) fn node(&self, side: Side) -> Option<Arc<Node>> {
-        let mut node = self.nodes[side].borrow_mut();
-        if node.is_none() {
-            *node = self.template.nodes[side].load_full();
+    pub(super) fn called(&self, side: Side) -> Option<Ref<'_, Called>> {
+        if self.nodes[side].borrow().is_none() {
+            let node = self.node(side)?;
+            *self.nodes[side].borrow_mut() = Some(Called::of(&node));
         }
-        node.clone()
+        Ref::filter_map(self.nodes[side].borrow(), Option::as_ref).ok()
+    }
+
+    /// All that this side said of it.
+    pub(super) fn node(&self, side: Side) -> Option<Arc<Node>> {
+        self.template.nodes[side].load_full()
     }
 
     /// Remembers what this side calls it.
     pub(super) fn learn(&self, side: Side, node: Arc<Node>) {
-        self.template.nodes[side].store(Some(Arc::clone(&node)));
-        *self.nodes[side].borrow_mut() = Some(node);
+        *self.nodes[side].borrow_mut() = Some(Called::of(&node));
+        self.template.nodes[side].store(Some(node));
     }
 
     /// Whether this side's id is `id`.
     pub(super) fn is_called(&self, side: Side, id: &[u8]) -> bool {
-        self.node(side).is_some_and(|node| *node.id == *id)
+        self.called(side).is_some_and(|called| called.id() == id)
     }
 }
 

@@ -204,7 +204,7 @@ impl<C> Request<C> {
 
     /// A prepared statement that this side must be taught before it can run this.
     pub(super) fn unknown_to(&self, side: Side) -> Option<Rc<Entry>> {
-        let unknown = |entry: &&Rc<Entry>| entry.node(side).is_none();
+        let unknown = |entry: &&Rc<Entry>| entry.called(side).is_none();
         match &self.what {
             What::Batch(batch) => batch.entries.iter().flatten().find(unknown).cloned(),
             What::Execute(entry) => Some(entry).filter(unknown).cloned(),
@@ -248,13 +248,13 @@ impl<C> Request<C> {
 
     #[inline]
     fn put_execute(&self, entry: &Entry, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
-        let (Ok(mut execute), Some(node)) = (Execute::parse(cursor), entry.node(side)) else {
+        let (Ok(mut execute), Some(node)) = (Execute::parse(cursor), entry.called(side)) else {
             return;
         };
-        execute.id = &node.id;
+        execute.id = node.id();
         execute.parameters.timestamp = self.timestamp;
         // A client that leaves the columns out would read the other cluster's wrongly.
-        execute.parameters.skip_metadata &= node.columns == entry.template.shown;
+        execute.parameters.skip_metadata &= node.columns == entry.shown;
         execute.parameters.paging_state = self.untagged(execute.parameters.paging_state);
         execute.put(out, self.version);
     }
@@ -266,10 +266,10 @@ impl<C> Request<C> {
         batch.timestamp = self.timestamp;
         batch.put_head(out);
         for (child, entry) in batch.children().zip(&batched.entries) {
-            match entry.as_ref().and_then(|entry| entry.node(side)) {
+            match entry.as_ref().and_then(|entry| entry.called(side)) {
                 Some(node) => {
                     Child {
-                        what: Statement::Id(&node.id),
+                        what: Statement::Id(node.id()),
                         values: child.values,
                     }
                     .put(out);

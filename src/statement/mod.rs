@@ -25,15 +25,10 @@ use repeatable::Doubt;
 
 /// What one text means, whoever sends it.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(C)]
 pub struct Statement {
     /// What to do with it.
     pub class: Class,
-    /// The first table that it names.
-    pub table: Option<Table>,
-    /// All its tables, if it is a batch over several.
-    pub tables: Box<[Table]>,
-    /// The number of bind markers, `?` or `:name`.
-    pub markers: usize,
     /// Whether the keyspace of the session changes what it means.
     pub needs_keyspace: bool,
     /// A write whose value each server works out by itself: `now()`, `uuid()` and their kin, or a
@@ -42,6 +37,12 @@ pub struct Statement {
     /// Whether the servers apply it wholly or not at all on one partition, so that Unavailable
     /// means "not applied": no batch, no `IN`, no condition.
     pub single_partition: bool,
+    /// The first table that it names.
+    pub table: Option<Table>,
+    /// All its tables, if it is a batch over several.
+    pub tables: Box<[Table]>,
+    /// The number of bind markers, `?` or `:name`.
+    pub markers: usize,
     /// `USING TIMESTAMP`; that of a batch as a whole stands before those of its children.
     pub timestamp: Stamp,
     /// `USING TTL`.
