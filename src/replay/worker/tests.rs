@@ -109,6 +109,8 @@ impl Stage {
 fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
     let child = Child {
         text: "UPDATE",
+        keyspace: None,
+        bind_types: 0,
         values: &[],
         count: 0,
         named: false,
@@ -117,7 +119,6 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
     Draft {
         id: [0; 16],
         origin: "test",
-        keyspace: None,
         statements: &[child],
         batch: Batch::None,
         consistency: 1,
@@ -132,7 +133,6 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
         single_partition: true,
         table: None,
         table_id: None,
-        bind_types: 0,
     }
     .encode(&mut out);
     out

@@ -1,24 +1,21 @@
 //! Records of what a side missed: made from the client's own bytes, handed to the queue.
 
+mod bytes;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::flow::Action;
-use super::known::Known;
-use super::registry::Entry;
-use super::request::{Batched, Request, What};
+use super::request::{Request, What};
 use super::table::Key;
 use super::{Client, Desk};
-use crate::pair::{Side, Sides};
+use crate::pair::Sides;
 use crate::replay::record::{self, Draft, Priority, Reason, Repeat};
 use crate::replay::{Change, Receipt};
-use crate::statement::Statement;
-use crate::wire::Cursor;
-use crate::wire::cursor::Value;
-use crate::wire::request::{Batch, Execute, Query, Values, What as Child, batch};
 
 /// Refused records kept in memory until the queue takes them again; beyond it the oldest is given
 /// up, counted and logged.
@@ -187,9 +184,9 @@ impl<C: Client> Desk<C> {
         let mut out = Vec::with_capacity(request.body.len() + RECORD_OVERHEAD);
         let draft = self.draft(request, reason);
         match &request.what {
-            What::Execute(entry) => record_execute(draft, request, entry, &mut out),
-            What::Query(known) => record_query(draft, request, known, &mut out),
-            What::Batch(batched) => record_batch(draft, request, batched, &mut out),
+            What::Execute(entry) => bytes::execute(draft, request, entry, &mut out),
+            What::Query(known) => bytes::query(draft, request, known, &mut out),
+            What::Batch(batched) => bytes::batch(draft, request, batched, &mut out),
             What::Prepare(_) => {}
         }
         debug_assert!(!out.is_empty(), "a write that was sent can be recorded");
@@ -201,7 +198,6 @@ impl<C: Client> Desk<C> {
         Draft {
             id: Uuid::now_v7().into_bytes(),
             origin: &self.shared.instance,
-            keyspace: None,
             statements: &[],
             batch: record::Batch::None,
             consistency: request.consistency.0,
@@ -216,126 +212,6 @@ impl<C: Client> Desk<C> {
             single_partition: request.single_partition(),
             table: None,
             table_id: None,
-            bind_types: 0,
         }
     }
-}
-
-fn record_execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out: &mut Vec<u8>) {
-    let Ok(execute) = Execute::parse(Cursor::new(request.content())) else {
-        return;
-    };
-    let values = execute.parameters.values.unwrap_or_default();
-    let node = Side::ALL.into_iter().find_map(|side| entry.node(side));
-    let key = node.as_ref().map_or(&[][..], |node| &node.key);
-    let (known, keyspace) = (&entry.known, entry.template.keyspace.as_deref());
-    let statements = [child(&entry.template.text, values)];
-    Draft {
-        keyspace,
-        statements: &statements,
-        serial: execute.parameters.serial.map(|serial| serial.0),
-        partition: partition(&known.statement, key, values, &draft.id, known.repeat),
-        repeat: known.repeat,
-        table: table(&known.statement, keyspace),
-        bind_types: node.as_ref().map_or(0, |node| node.variables),
-        ..draft
-    }
-    .encode(out);
-}
-
-fn record_query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &mut Vec<u8>) {
-    let Ok(query) = Query::parse(Cursor::new(request.content())) else {
-        return;
-    };
-    let values = query.parameters.values.unwrap_or_default();
-    let statements = [child(query.text, values)];
-    Draft {
-        keyspace: request.keyspace(),
-        statements: &statements,
-        serial: query.parameters.serial.map(|serial| serial.0),
-        partition: partition(&known.statement, &[], values, &draft.id, known.repeat),
-        repeat: known.repeat,
-        table: table(&known.statement, request.keyspace()),
-        ..draft
-    }
-    .encode(out);
-}
-
-fn record_batch<C>(draft: Draft<'_>, request: &Request<C>, batched: &Batched, out: &mut Vec<u8>) {
-    let Ok(batch) = Batch::parse(Cursor::new(request.content())) else {
-        return;
-    };
-    let statements: Vec<_> = batch
-        .children()
-        .zip(&batched.entries)
-        .filter_map(|(it, entry)| match (it.what, entry) {
-            (Child::Text(text), _) => Some(child(text, it.values)),
-            (Child::Id(_), Some(entry)) => Some(child(&entry.template.text, it.values)),
-            (Child::Id(_), None) => None,
-        })
-        .collect();
-    let kind = match batch.kind {
-        batch::Kind::Logged => record::Batch::Logged,
-        batch::Kind::Unlogged => record::Batch::Unlogged,
-        batch::Kind::Counter => record::Batch::Counter,
-    };
-    Draft {
-        keyspace: batch_keyspace(request, batched),
-        statements: &statements,
-        serial: batch.serial.map(|serial| serial.0),
-        partition: u64::from_be_bytes(draft.id.last_chunk().copied().unwrap_or_default()),
-        repeat: batched.repeat,
-        batch: kind,
-        ..draft
-    }
-    .encode(out);
-}
-
-/// One keyspace serves all children of a record: the client's, or that of a prepared child.
-fn batch_keyspace<'a, C>(request: &'a Request<C>, batched: &'a Batched) -> Option<&'a str> {
-    let of_child = || {
-        batched
-            .entries
-            .iter()
-            .flatten()
-            .find_map(|entry| entry.template.keyspace.as_deref())
-    };
-    request.keyspace().or_else(of_child)
-}
-
-fn child<'a>(text: &'a str, values: Values<'a>) -> record::Child<'a> {
-    record::Child {
-        text,
-        values: values.bytes,
-        count: values.count,
-        named: values.named,
-    }
-}
-
-fn table<'a>(statement: &'a Statement, keyspace: Option<&'a str>) -> Option<(&'a str, &'a str)> {
-    let table = statement.table.as_ref()?;
-    Some((table.keyspace_in(keyspace)?, &table.name))
-}
-
-/// Equal for equal partition keys. Where the key is not known, a write that may come in any order
-/// (its timestamp decides) stands for itself, and any other for its whole table.
-fn partition(
-    statement: &Statement,
-    key: &[u16],
-    values: Values<'_>,
-    id: &[u8; 16],
-    repeat: Repeat,
-) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    statement.table.hash(&mut hasher);
-    for place in key {
-        match values.at(usize::from(*place)) {
-            Some(Value::Set(bytes)) => bytes.hash(&mut hasher),
-            Some(Value::Null | Value::Unset) | None => {}
-        }
-    }
-    if key.is_empty() && repeat == Repeat::Yes {
-        id.hash(&mut hasher);
-    }
-    hasher.finish()
 }
