@@ -3,51 +3,26 @@
 mod bytes;
 #[cfg(test)]
 mod tests;
+mod unsaved;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::flow::Action;
-use super::request::{Request, What};
+use super::request::{Flow, Request, What, is_on_its_way};
 use super::table::Key;
 use super::{Client, Desk};
-use crate::pair::Sides;
+use crate::pair::{Side, Sides};
+use crate::policy::OnQueueFailure;
 use crate::replay::record::{self, Draft, Priority, Reason, Repeat};
 use crate::replay::{Change, Receipt};
+use unsaved::Unkept;
 
-/// Refused records kept in memory until the queue takes them again; beyond it the oldest is given
-/// up, counted and logged.
-const UNSAVED_MAX: usize = 10_000;
+pub(super) use unsaved::Unsaved;
 
 /// Bytes of a record besides the client's own, about.
 const RECORD_OVERHEAD: usize = 160;
-/// Marks receipts of [`Unsaved`] records; the keys of requests never have this bit.
-const UNSAVED_TICKET: u64 = 1 << 63;
-
-/// A record that the queue refused.
-#[derive(Debug)]
-struct Unkept {
-    body: Vec<u8>,
-    owes: Sides,
-    sent: Sides,
-}
-
-/// Records of writes that were applied on one side while the queue refused them (S15). Each waits
-/// here until the queue vouches for it.
-#[derive(Debug, Default)]
-pub(super) struct Unsaved {
-    waiting: VecDeque<Unkept>,
-    offered: HashMap<u64, Unkept>,
-    next: u64,
-}
-
-impl Unsaved {
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.offered.is_empty()
-    }
-}
 
 impl<C: Client> Desk<C> {
     /// Tells the queue what the machine decided about a record.
@@ -55,8 +30,8 @@ impl<C: Client> Desk<C> {
         match action {
             Action::Keep { owes, live, sent } => self.keep(key, request, (owes, live, sent)),
             Action::KeepTrying { owes, sent } => {
-                let body = self.record(request, Reason::Failed);
-                self.keep_unsaved(body, owes, sent);
+                let body = self.record(request, reason(request, owes));
+                self.keep_unsaved(Unkept { body, owes, sent });
             }
             Action::Landed(side) => {
                 if let Some(seq) = request.seq {
@@ -88,7 +63,7 @@ impl<C: Client> Desk<C> {
             return;
         };
         let reason = if live.is_empty() {
-            Reason::Failed
+            reason(request, owes)
         } else {
             Reason::Journal
         };
@@ -123,16 +98,24 @@ impl<C: Client> Desk<C> {
         changes.push(change);
     }
 
-    fn keep_unsaved(&self, body: Vec<u8>, owes: Sides, sent: Sides) {
+    fn keep_unsaved(&self, it: Unkept) {
+        let writes = &self.shared.policy.config().writes;
+        if writes.on_queue_failure == OnQueueFailure::AckAnyway {
+            self.metrics.acked_unqueued();
+        }
         let mut unsaved = self.unsaved.borrow_mut();
-        if UNSAVED_MAX <= unsaved.waiting.len() {
-            unsaved.waiting.pop_front();
-            for side in owes.iter() {
+        for lost in unsaved.put(it) {
+            for side in lost.owes.iter() {
                 self.metrics.copy_refused(side);
             }
-            tracing::error!("a record was given up: the queue has refused too many for too long");
+            if let Some(suppressed) = unsaved.may_log(self.now.get()) {
+                tracing::error!(
+                    suppressed,
+                    "a record was given up: the queue has refused too many for too long, and one \
+                     cluster lacks a write for good"
+                );
+            }
         }
-        unsaved.waiting.push_back(Unkept { body, owes, sent });
         self.busy.notify_one();
     }
 
@@ -142,12 +125,10 @@ impl<C: Client> Desk<C> {
             return;
         };
         let mut unsaved = self.unsaved.borrow_mut();
-        if unsaved.waiting.is_empty() || !queue.accepts() {
+        if !queue.accepts() {
             return;
         }
-        while let Some(it) = unsaved.waiting.pop_front() {
-            let ticket = UNSAVED_TICKET | unsaved.next;
-            unsaved.next += 1;
+        while let Some((ticket, it)) = unsaved.offer() {
             let receipt = Some(Receipt {
                 to: Arc::clone(&self.receipts),
                 ticket,
@@ -161,22 +142,12 @@ impl<C: Client> Desk<C> {
                 body,
                 receipt,
             });
-            unsaved.offered.insert(ticket, it);
         }
     }
 
     /// What the queue said to an offer. Returns false if the ticket is a request's.
     pub(super) fn offered(&self, ticket: u64, ok: bool) -> bool {
-        if ticket & UNSAVED_TICKET == 0 {
-            return false;
-        }
-        let mut unsaved = self.unsaved.borrow_mut();
-        if let Some(it) = unsaved.offered.remove(&ticket)
-            && !ok
-        {
-            unsaved.waiting.push_back(it);
-        }
-        true
+        self.unsaved.borrow_mut().handle_receipt(ticket, ok)
     }
 
     /// The record of a request, from the client's own bytes.
@@ -214,4 +185,18 @@ impl<C: Client> Desk<C> {
             table_id: None,
         }
     }
+}
+
+/// Why a side owes a write that another side has.
+fn reason<C>(request: &Request<C>, owes: Sides) -> Reason {
+    let Flow::Write(write) = &request.flow else {
+        return Reason::Failed;
+    };
+    let of_side = |side: Side| match &request.legs[side].sent {
+        _ if write.is_away(side) => Reason::Down,
+        Some(_) if is_on_its_way(&request.legs[side]) => Reason::Timeout,
+        Some(_) => Reason::Down,
+        None => Reason::Failed,
+    };
+    owes.iter().next().map_or(Reason::Failed, of_side)
 }

@@ -150,3 +150,11 @@ fn each_child_of_a_batch_keeps_its_own_keyspace_and_types() {
         .collect();
     assert_eq!(children, [(Some("ks2"), 0), (Some("ks1"), 7), (None, 0)]);
 }
+
+#[test]
+fn a_record_says_whether_its_side_was_down_or_failed() {
+    let mut request = request(Vec::new());
+    assert_eq!(reason(&request, Sides::only(Side::B)), Reason::Failed);
+    request.flow = Flow::Write(write(Sides::only(Side::A), Sides::only(Side::B)));
+    assert_eq!(reason(&request, Sides::only(Side::B)), Reason::Down);
+}
