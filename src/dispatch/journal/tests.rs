@@ -71,8 +71,11 @@ fn known(text: &str) -> Rc<Known> {
     ))
 }
 
+/// A prepared child or a text.
+type Either = (Option<Rc<Entry>>, Option<Rc<Known>>);
+
 /// A batch of a session in `ks2`.
-fn request(children: Vec<(Option<Rc<Entry>>, Option<Rc<Known>>)>) -> Request<()> {
+fn request(children: Vec<Either>) -> Request<()> {
     let mut body = Vec::new();
     let count = u16::try_from(children.len()).unwrap();
     let message = Batch::of(batch::Kind::Logged, count, Consistency::ONE, None, None);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::pair::Sides;
 use crate::telemetry::Throttle;
 
-/// Bytes that wait on one thread. Past it the oldest records are given up: their side lacks them
+/// Bytes that wait on one thread, or one record that is longer. Past it the oldest records are given up: their side lacks them
 /// for good, so each is counted, and the log says so.
 const BYTES_MAX: usize = 64 << 20;
 /// Bytes that one record takes besides its own, about.
@@ -70,6 +70,7 @@ impl Unsaved {
         self.waiting.push_back(it);
         let mut lost = Vec::new();
         while BYTES_MAX < self.bytes
+            && 1 < self.waiting.len()
             && let Some(oldest) = self.waiting.pop_front()
         {
             self.bytes -= oldest.size();
@@ -138,6 +139,8 @@ mod tests {
         let lost = unsaved.put(unkept(BYTES_MAX / 2));
         assert_eq!((lost.len(), lost[0].body.len()), (1, BYTES_MAX / 2));
         assert!(unsaved.bytes <= BYTES_MAX);
+        unsaved.put(unkept(BYTES_MAX));
+        assert_eq!(unsaved.waiting.len(), 1, "the newest is kept, however long");
     }
 
     #[test]
