@@ -250,6 +250,8 @@ fn record(partition: u64) -> Vec<u8> {
     let values = [&200_u32.to_be_bytes()[..], &[7; 200]].concat();
     let child = Child {
         text: "INSERT INTO t (k) VALUES (?)",
+        keyspace: None,
+        bind_types: 0,
         values: &values,
         count: 1,
         named: false,
@@ -258,7 +260,6 @@ fn record(partition: u64) -> Vec<u8> {
     Draft {
         id: [0; 16],
         origin: "bench",
-        keyspace: None,
         statements: &[child],
         batch: Batch::None,
         consistency: 6,
@@ -273,7 +274,6 @@ fn record(partition: u64) -> Vec<u8> {
         single_partition: true,
         table: None,
         table_id: None,
-        bind_types: 0,
     }
     .encode(&mut out);
     out

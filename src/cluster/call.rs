@@ -103,8 +103,8 @@ impl Failure {
 pub struct Lesson {
     /// Its id.
     pub id: Rc<[u8]>,
-    /// The metadata of its variables, as it came.
-    pub variables: Rc<[u8]>,
+    /// The types of its variables: the same bytes in all versions.
+    pub bind_types: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Sink for Calls {
         let lesson = match taught {
             Taught::Known(prepared) => Ok(Lesson {
                 id: prepared.id.into(),
-                variables: prepared.variables.into(),
+                bind_types: prepared.bind_types(),
             }),
             Taught::Refused(frame) => {
                 let (code, message) = Reply::of(frame).error().unwrap_or_default();

@@ -136,7 +136,7 @@ pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Ver
     Node {
         id: prepared.id.into(),
         columns: fingerprint(prepared.columns),
-        variables: fingerprint(prepared.variables),
+        variables: fingerprint(&prepared.bind_types()),
         key: result::key_places(Cursor::new(prepared.metadata), version).unwrap_or_default(),
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Node {
     pub(super) id: Box<[u8]>,
     /// A fingerprint of the result's columns.
     pub(super) columns: u64,
-    /// A fingerprint of the bound variables' types; 0 without variables.
+    /// A fingerprint of the bound variables' types.
     pub(super) variables: u64,
     /// Which variables make up the partition key, in its order; empty where that is not known.
     pub(super) key: Box<[u16]>,

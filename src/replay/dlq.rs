@@ -30,8 +30,6 @@ pub struct Content {
     pub id: String,
     /// Which proxy made it.
     pub origin: String,
-    /// The keyspace that unqualified names mean.
-    pub keyspace: Option<String>,
     /// Its table as `keyspace.name`, where it is one.
     pub table: Option<String>,
     /// `statement`, or the kind of batch.
@@ -55,6 +53,8 @@ pub struct Content {
 pub struct Line {
     /// CQL; a literal behind the word PASSWORD is masked.
     pub text: String,
+    /// The keyspace that unqualified names mean.
+    pub keyspace: Option<String>,
     /// What is bound: `null`, `unset`, or how many bytes.
     pub values: Vec<String>,
 }
@@ -79,7 +79,6 @@ impl Content {
         Self {
             id: Uuid::from_bytes(record.id).to_string(),
             origin: record.origin,
-            keyspace: record.keyspace,
             table: record
                 .table
                 .map(|(keyspace, name)| format!("{keyspace}.{name}")),
@@ -112,6 +111,7 @@ impl Line {
         };
         Self {
             text: masked(&statement.text),
+            keyspace: statement.keyspace.clone(),
             values: statement.values().map(value).collect(),
         }
     }
@@ -186,6 +186,8 @@ mod tests {
     fn a_summary_shows_sizes_and_never_a_value() {
         let child = Child {
             text: "INSERT INTO t (a, b, c) VALUES (?, ?, ?)",
+            keyspace: None,
+            bind_types: 0,
             values: b"\x00\x00\x00\x06secret\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFE",
             count: 3,
             named: false,
@@ -194,10 +196,10 @@ mod tests {
         Draft {
             id: [1; 16],
             origin: "proxy-1",
-            keyspace: Some("shop"),
             statements: &[
                 child,
                 Child {
+                    keyspace: Some("shop"),
                     values: b"\0\0\0\x01x",
                     count: 1,
                     ..child
@@ -216,13 +218,13 @@ mod tests {
             single_partition: false,
             table: Some(("shop", "t")),
             table_id: None,
-            bind_types: 0,
         }
         .encode(&mut body);
         let summary = Summary::of(&letter(body));
         let content = summary.content.clone().unwrap();
         assert_eq!(content.statements[0].values, ["6 bytes", "null", "unset"]);
         assert_eq!(content.statements[1].values, ["1 byte"]);
+        assert_eq!(content.statements[1].keyspace.as_deref(), Some("shop"));
         assert_eq!(
             (content.kind.as_str(), content.repeat.as_str()),
             ("logged batch", "shifted")

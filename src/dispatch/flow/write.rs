@@ -176,6 +176,12 @@ impl Write {
         matches!(self.stage, Stage::Journalling | Stage::Keeping(..))
     }
 
+    /// Whether this side was never to be sent to.
+    #[must_use]
+    pub fn is_away(&self, side: Side) -> bool {
+        self.legs[side] == Leg::Away
+    }
+
     /// Whether this side has said that it has the write.
     #[must_use]
     pub fn has(&self, side: Side) -> bool {

@@ -18,6 +18,8 @@ pub(super) fn noon() -> i64 {
 pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
     let child = Child {
         text: "INSERT",
+        keyspace: None,
+        bind_types: 0,
         values: &[],
         count: 0,
         named: false,
@@ -26,7 +28,6 @@ pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
     Draft {
         id: [0; 16],
         origin: "test",
-        keyspace: None,
         statements: &[child],
         batch: Batch::None,
         consistency: 1,
@@ -41,7 +42,6 @@ pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
         single_partition: true,
         table: None,
         table_id: None,
-        bind_types: 0,
     }
     .encode(&mut out);
     out

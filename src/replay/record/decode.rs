@@ -1,7 +1,7 @@
 //! Reading a record back. Any bytes give an answer; none panic, none allocate more than they are long.
 
 use super::bytes::Cursor;
-use super::{Batch, Priority, Reason, Repeat, VERSION, Value, flag};
+use super::{Batch, Priority, Reason, Repeat, VERSION, Value, child, flag};
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,8 +36,6 @@ pub struct Record {
     pub id: [u8; 16],
     /// Which proxy made it.
     pub origin: String,
-    /// The keyspace that unqualified names mean.
-    pub keyspace: Option<String>,
     /// The statements in order; never empty.
     pub statements: Vec<Statement>,
     /// How they belong together.
@@ -66,8 +64,6 @@ pub struct Record {
     pub table: Option<(String, String)>,
     /// The table's id at the time.
     pub table_id: Option<[u8; 16]>,
-    /// A fingerprint of the bound types; 0 where nothing is bound.
-    pub bind_types: u64,
 }
 
 /// One statement of a [`Record`].
@@ -75,6 +71,10 @@ pub struct Record {
 pub struct Statement {
     /// CQL.
     pub text: String,
+    /// The keyspace that unqualified names mean.
+    pub keyspace: Option<String>,
+    /// A fingerprint of the bound types; 0 where they are not known.
+    pub bind_types: u64,
     /// `count` values exactly as on the wire, each after its `string` name if `named`.
     pub values: Vec<u8>,
     /// How many.
@@ -126,12 +126,10 @@ impl Record {
             consistency: cursor.u16()?,
             partition: cursor.u64()?,
             ttl_base: cursor.i64()?,
-            bind_types: cursor.u64()?,
             serial: optional(has(flag::SERIAL), || cursor.u16())?,
             timestamp: optional(has(flag::TIMESTAMP), || cursor.i64())?,
             table_id: optional(has(flag::TABLE_ID), || cursor.array())?,
             origin: cursor.string()?.to_owned(),
-            keyspace: optional(has(flag::KEYSPACE), || cursor.string().map(str::to_owned))?,
             table: optional(has(flag::TABLE), || {
                 Ok((cursor.string()?.to_owned(), cursor.string()?.to_owned()))
             })?,
@@ -163,11 +161,13 @@ impl Statement {
 
     fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let text = str::from_utf8(cursor.long()?).or(Err(Malformed::Text))?;
-        let named = match cursor.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(Malformed::Field("kind of values")),
-        };
+        let flags = cursor.u8()?;
+        if flags & !child::ALL != 0 {
+            return Err(Malformed::Field("flag of a statement"));
+        }
+        let named = flags & child::NAMED != 0;
+        let keyspace = optional(flags & child::KEYSPACE != 0, || cursor.string())?;
+        let bind_types = cursor.u64()?;
         let count = cursor.u16()?;
         let values = cursor.long()?;
         let mut rest = Cursor(values);
@@ -179,6 +179,8 @@ impl Statement {
         }
         Ok(Self {
             text: text.to_owned(),
+            keyspace: keyspace.map(str::to_owned),
+            bind_types,
             values: values.to_vec(),
             count,
             named,

@@ -1,6 +1,6 @@
 //! Writing a record: borrowed fields go straight into the caller's vector.
 
-use super::{Batch, Priority, Reason, Repeat, STATEMENTS_MAX, VERSION, flag};
+use super::{Batch, Priority, Reason, Repeat, STATEMENTS_MAX, VERSION, child, flag};
 
 /// A record about to be written. Borrows everything; [`Draft::encode`] allocates nothing of its own.
 #[derive(Clone, Copy, Debug)]
@@ -9,8 +9,6 @@ pub struct Draft<'a> {
     pub id: [u8; 16],
     /// Which proxy made it.
     pub origin: &'a str,
-    /// The keyspace that unqualified names mean.
-    pub keyspace: Option<&'a str>,
     /// The statements in order; one unless it is a batch, at most [`STATEMENTS_MAX`].
     pub statements: &'a [Child<'a>],
     /// How they belong together.
@@ -39,8 +37,6 @@ pub struct Draft<'a> {
     pub table: Option<(&'a str, &'a str)>,
     /// The table's id at the time.
     pub table_id: Option<[u8; 16]>,
-    /// A fingerprint of the bound types; 0 where nothing is bound.
-    pub bind_types: u64,
 }
 
 /// One statement of a [`Draft`].
@@ -48,6 +44,10 @@ pub struct Draft<'a> {
 pub struct Child<'a> {
     /// CQL.
     pub text: &'a str,
+    /// The keyspace that unqualified names mean.
+    pub keyspace: Option<&'a str>,
+    /// A fingerprint of the bound types; 0 where they are not known.
+    pub bind_types: u64,
     /// `count` values exactly as on the wire, each after its `string` name if `named`.
     pub values: &'a [u8],
     /// How many.
@@ -81,9 +81,12 @@ impl Draft<'_> {
         let children: usize = self
             .statements
             .iter()
-            .map(|child| child.text.len() + child.values.len() + 11)
+            .map(|child| {
+                let keyspace = child.keyspace.map_or(0, |name| 2 + name.len());
+                child.text.len() + keyspace + child.values.len() + 19
+            })
             .sum();
-        160 + self.origin.len() + self.keyspace.map_or(0, str::len) + children
+        152 + self.origin.len() + children
     }
 
     fn flags(&self) -> u16 {
@@ -91,7 +94,6 @@ impl Draft<'_> {
         bit(flag::SERIAL, self.serial.is_some())
             | bit(flag::TIMESTAMP, self.timestamp.is_some())
             | bit(flag::TABLE_ID, self.table_id.is_some())
-            | bit(flag::KEYSPACE, self.keyspace.is_some())
             | bit(flag::TABLE, self.table.is_some())
             | bit(flag::LOW, self.priority == Priority::Low)
             | bit(flag::SINGLE_PARTITION, self.single_partition)
@@ -105,7 +107,6 @@ impl Draft<'_> {
         out.extend(self.consistency.to_be_bytes());
         out.extend(self.partition.to_be_bytes());
         out.extend(self.ttl_base.to_be_bytes());
-        out.extend(self.bind_types.to_be_bytes());
         out.extend(self.serial.iter().flat_map(|serial| serial.to_be_bytes()));
         out.extend(
             self.timestamp
@@ -117,9 +118,6 @@ impl Draft<'_> {
 
     fn names(&self, out: &mut Vec<u8>) {
         string(out, self.origin);
-        if let Some(keyspace) = self.keyspace {
-            string(out, keyspace);
-        }
         if let Some((keyspace, table)) = self.table {
             string(out, keyspace);
             string(out, table);
@@ -135,10 +133,22 @@ impl Draft<'_> {
         out.extend(count.to_be_bytes());
         for child in self.statements.iter().take(count.into()) {
             long(out, child.text.as_bytes());
-            out.push(child.named.into());
+            out.push(child.flags());
+            if let Some(keyspace) = child.keyspace {
+                string(out, keyspace);
+            }
+            out.extend(child.bind_types.to_be_bytes());
             out.extend(child.count.to_be_bytes());
             long(out, child.values);
         }
+    }
+}
+
+impl Child<'_> {
+    fn flags(&self) -> u8 {
+        let named = if self.named { child::NAMED } else { 0 };
+        let keyspace = self.keyspace.map_or(0, |_| child::KEYSPACE);
+        named | keyspace
     }
 }
 

@@ -3,10 +3,11 @@
 //! ```text
 //! version u8 | crc32 u32 (of version and rest) | rest
 //! rest: enqueued_at i64 | id 16 | flags u16 | reason u8 | repeat u8 | batch kind u8 | consistency u16
-//!       partition i64 | ttl_base i64 | bind_types u64
+//!       partition i64 | ttl_base i64
 //!       [serial u16] [timestamp i64] [table_id 16]                      as the flags say
-//!       origin [string] [keyspace [string]] [table [string] [string]]   as the flags say
-//!       count u16 x { text [long string] | named u8 | values u16 | bytes u32 | values as on the wire }
+//!       origin [string] [table [string] [string]]   as the flags say
+//!       count u16 x { text [long string] | flags u8 | [keyspace [string]] | bind_types u64
+//!                     values u16 | bytes u32 | values as on the wire }
 //! ```
 //! All numbers are big endian. [`Draft`] borrows and is written; [`Record`] owns and is read.
 
@@ -166,11 +167,17 @@ mod flag {
     pub(super) const SERIAL: u16 = 1;
     pub(super) const TIMESTAMP: u16 = 1 << 1;
     pub(super) const TABLE_ID: u16 = 1 << 2;
-    pub(super) const KEYSPACE: u16 = 1 << 3;
-    pub(super) const TABLE: u16 = 1 << 4;
-    pub(super) const LOW: u16 = 1 << 5;
-    pub(super) const SINGLE_PARTITION: u16 = 1 << 6;
-    pub(super) const ALL: u16 = (1 << 7) - 1;
+    pub(super) const TABLE: u16 = 1 << 3;
+    pub(super) const LOW: u16 = 1 << 4;
+    pub(super) const SINGLE_PARTITION: u16 = 1 << 5;
+    pub(super) const ALL: u16 = (1 << 6) - 1;
+}
+
+/// The same for each statement.
+mod child {
+    pub(super) const NAMED: u8 = 1;
+    pub(super) const KEYSPACE: u8 = 1 << 1;
+    pub(super) const ALL: u8 = (1 << 2) - 1;
 }
 
 #[cfg(test)]

@@ -17,11 +17,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::pair::Side;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttle};
 
 use super::record::Record;
 use super::schedule::{Action, Due, Limits, Marked, Outcome, Schedule};
 use super::{Answer, Change, Lease, Parked, Queue, Receipt, Receipts, Refused, Seq};
+
+/// How often the log says that records became dead letters, for each reason.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Applies a record to a cluster, through the same code as a live write.
 pub trait Apply {
@@ -131,6 +134,7 @@ struct Shell {
     held: HashMap<Seq, Held>,
     changes: Vec<Change>,
     marks: Vec<(u64, Result<(), Refused>)>,
+    throttle: Throttle,
     stopping: bool,
 }
 
@@ -166,6 +170,7 @@ impl Shell {
             held: HashMap::new(),
             changes: Vec::new(),
             marks: Vec::new(),
+            throttle: Throttle::new(LOG_EVERY),
             stopping: false,
         }
     }
@@ -268,7 +273,11 @@ impl Shell {
 
     fn park(&mut self, seq: Seq, reason: Parked, error: String) {
         let (side, label) = (self.side, reason.label());
-        tracing::warn!(%side, reason = label, error = %error, "a record became a dead letter");
+        let now = Instant::now().into_std();
+        // What a node says may quote values: the error is for the dead letter only.
+        if let Some(suppressed) = self.throttle.admit(label, now) {
+            tracing::warn!(%side, reason = label, suppressed, "a record became a dead letter");
+        }
         self.metrics.parked(label);
         self.changes.push(Change::Park {
             seq,

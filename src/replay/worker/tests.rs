@@ -1,7 +1,9 @@
 //! The worker over a memory queue and a cluster that is a closure; the clock is paused.
 
 use std::cell::RefCell;
+use std::io;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 
 use tokio::task::LocalSet;
 
@@ -109,6 +111,8 @@ impl Stage {
 fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
     let child = Child {
         text: "UPDATE",
+        keyspace: None,
+        bind_types: 0,
         values: &[],
         count: 0,
         named: false,
@@ -117,7 +121,6 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
     Draft {
         id: [0; 16],
         origin: "test",
-        keyspace: None,
         statements: &[child],
         batch: Batch::None,
         consistency: 1,
@@ -132,7 +135,6 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
         single_partition: true,
         table: None,
         table_id: None,
-        bind_types: 0,
     }
     .encode(&mut out);
     out
@@ -235,6 +237,43 @@ async fn poison_is_parked_with_its_error_and_blocks_nobody() {
         let name = format!("helix_replay_parked_total{{reason=\"{reason}\"}}");
         assert_eq!(stage.counted(&name), 1);
     }
+}
+
+/// What the log wrote.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_dead_letters_are_one_line_of_the_log_without_a_value() {
+    let (stage, paper) = (Stage::new(), Paper::default());
+    let sheet = paper.clone();
+    let log = tracing_subscriber::fmt()
+        .with_writer(move || sheet.clone())
+        .finish();
+    let log = tracing::subscriber::set_default(log);
+    for partition in 0..100 {
+        stage.keep(partition, Repeat::Yes);
+    }
+    let unfit = |_, _| Some(Applied::Unfit("bad input 'secret'".into()));
+    let (_cluster, worker) = stage.worker(unfit);
+    stage.run(worker, Duration::from_secs(5)).await;
+    drop(log);
+
+    let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+    let lines = written.lines().filter(|line| line.contains("dead letter"));
+    assert_eq!(lines.count(), 1, "{written}");
+    assert!(!written.contains("secret"), "{written}");
+    assert_eq!(stage.queue.depth().dead, 100);
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,11 +59,9 @@ pub struct Prepared<'a> {
     pub id: &'a [u8],
     /// Metadata of the variables and of the result, as they came.
     pub metadata: &'a [u8],
-    /// The part of `metadata` that describes the variables: their names and types, the same in all
-    /// versions.
-    pub variables: &'a [u8],
     /// The part of `metadata` that describes the result's columns.
     pub columns: &'a [u8],
+    variables: Variables<'a>,
 }
 
 impl<'a> Prepared<'a> {
@@ -81,13 +79,23 @@ impl<'a> Prepared<'a> {
         }
         let id = cursor.short_bytes()?;
         let metadata = cursor.rest();
-        let variables = variables(&mut cursor, version)?;
+        let variables = Variables::parse(cursor, version)?;
+        let columns = variables.walk(&mut |_| {})?;
         Ok(Self {
             id,
             metadata,
+            columns: columns.rest(),
             variables,
-            columns: cursor.rest(),
         })
+    }
+
+    /// How many variables there are, and the type of each: the same bytes in all versions.
+    #[must_use]
+    pub fn bind_types(&self) -> Vec<u8> {
+        let mut out = self.variables.count.to_be_bytes().to_vec();
+        let walked = self.variables.walk(&mut |bytes| out.extend(bytes));
+        debug_assert!(walked.is_ok(), "it was walked when it was parsed");
+        out
     }
 
     /// Writes the same content under another id.
@@ -114,62 +122,129 @@ pub fn key_places(mut metadata: Cursor<'_>, version: Version) -> Result<Box<[u16
         .collect()
 }
 
-fn variables<'a>(cursor: &mut Cursor<'a>, version: Version) -> Result<&'a [u8], Malformed> {
-    let flags = cursor.i32()?;
-    let columns = cursor.i32()?;
-    if Version::V4 <= version {
-        for _ in 0..cursor.i32()?.max(0) {
-            cursor.u16()?;
+/// The variables of a PREPARED.
+#[derive(Clone, Copy, Debug)]
+struct Variables<'a> {
+    count: i32,
+    global: bool,
+    /// The table that all belong to, if `global`, and then each one with its name and type.
+    specs: Cursor<'a>,
+}
+
+impl<'a> Variables<'a> {
+    fn parse(mut cursor: Cursor<'a>, version: Version) -> Result<Self, Malformed> {
+        let global = cursor.i32()? & ROWS_GLOBAL_TABLE != 0;
+        let count = cursor.i32()?;
+        if Version::V4 <= version {
+            for _ in 0..cursor.i32()?.max(0) {
+                cursor.u16()?;
+            }
         }
+        Ok(Self {
+            count,
+            global,
+            specs: cursor,
+        })
     }
-    let start = *cursor;
-    let global = flags & ROWS_GLOBAL_TABLE != 0;
-    if global {
-        cursor.short_bytes()?;
+
+    /// Shows the bytes of all types, and returns what stands behind the variables.
+    fn walk(&self, see: &mut impl FnMut(&[u8])) -> Result<Cursor<'a>, Malformed> {
+        let mut cursor = self.specs;
+        walk_columns(&mut cursor, self.count, self.global, see)?;
+        Ok(cursor)
+    }
+}
+
+fn walk_columns(
+    cursor: &mut Cursor<'_>,
+    count: i32,
+    global: bool,
+    see: &mut impl FnMut(&[u8]),
+) -> Result<(), Malformed> {
+    for _ in 0..if global { 2 } else { 0 } {
         cursor.short_bytes()?;
     }
-    for _ in 0..columns.max(0) {
-        if !global {
-            cursor.short_bytes()?;
+    for _ in 0..count.max(0) {
+        for _ in 0..if global { 1 } else { 3 } {
             cursor.short_bytes()?;
         }
-        cursor.short_bytes()?;
-        skip_type(cursor, TYPE_DEPTH_MAX)?;
+        walk_type(cursor, TYPE_DEPTH_MAX, see)?;
     }
-    Ok(cursor.since(&start))
+    Ok(())
 }
 
 /// How deep a type may nest before it is called malformed; the server's own limit is far below.
 const TYPE_DEPTH_MAX: u32 = 32;
 
-fn skip_type(cursor: &mut Cursor<'_>, depth: u32) -> Result<(), Malformed> {
+/// A type that has no code in the version at hand, told by the name of its class.
+const CUSTOM: u16 = 0x0000;
+
+fn walk_type(
+    cursor: &mut Cursor<'_>,
+    depth: u32,
+    see: &mut impl FnMut(&[u8]),
+) -> Result<(), Malformed> {
     let id = cursor.u16()?;
     let too_deep = Malformed::Unknown {
         what: "type nesting",
         value: u32::from(id),
     };
     let inner = depth.checked_sub(1).ok_or(too_deep)?;
+    if id == CUSTOM {
+        see_custom(cursor.short_bytes()?, see);
+        return Ok(());
+    }
+    see(&id.to_be_bytes());
     match id {
-        0x0000 => cursor.short_bytes().map(drop),
-        0x0020 | 0x0022 => skip_type(cursor, inner),
-        0x0021 => skip_type(cursor, inner).and_then(|()| skip_type(cursor, inner)),
+        0x0020 | 0x0022 => walk_type(cursor, inner, see),
+        0x0021 => {
+            walk_type(cursor, inner, see)?;
+            walk_type(cursor, inner, see)
+        }
         0x0030 => {
-            cursor.short_bytes()?;
-            cursor.short_bytes()?;
-            for _ in 0..cursor.u16()? {
-                cursor.short_bytes()?;
-                skip_type(cursor, inner)?;
+            see_string(cursor.short_bytes()?, see);
+            see_string(cursor.short_bytes()?, see);
+            for _ in 0..see_count(cursor, see)? {
+                see_string(cursor.short_bytes()?, see);
+                walk_type(cursor, inner, see)?;
             }
             Ok(())
         }
         0x0031 => {
-            for _ in 0..cursor.u16()? {
-                skip_type(cursor, inner)?;
+            for _ in 0..see_count(cursor, see)? {
+                walk_type(cursor, inner, see)?;
             }
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// Types that are younger than version 3 are custom ones there and have a code of their own later.
+fn see_custom(class: &[u8], see: &mut impl FnMut(&[u8])) {
+    let code: u16 = match class.strip_prefix(b"org.apache.cassandra.db.marshal.") {
+        Some(b"SimpleDateType") => 0x0011,
+        Some(b"TimeType") => 0x0012,
+        Some(b"ShortType") => 0x0013,
+        Some(b"ByteType") => 0x0014,
+        Some(b"DurationType") => 0x0015,
+        Some(_) | None => CUSTOM,
+    };
+    see(&code.to_be_bytes());
+    if code == CUSTOM {
+        see_string(class, see);
+    }
+}
+
+fn see_count(cursor: &mut Cursor<'_>, see: &mut impl FnMut(&[u8])) -> Result<u16, Malformed> {
+    let count = cursor.u16()?;
+    see(&count.to_be_bytes());
+    Ok(count)
+}
+
+fn see_string(bytes: &[u8], see: &mut impl FnMut(&[u8])) {
+    see(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
+    see(bytes);
 }
 
 /// A column of a result that we make ourselves.
@@ -254,15 +329,7 @@ impl<'a> Rows<'a> {
         }
         if flags & ROWS_NO_METADATA == 0 {
             let global = flags & ROWS_GLOBAL_TABLE != 0;
-            for _ in 0..if global { 2 } else { 0 } {
-                cursor.short_bytes()?;
-            }
-            for _ in 0..columns.max(0) {
-                for _ in 0..if global { 1 } else { 3 } {
-                    cursor.short_bytes()?;
-                }
-                skip_type(&mut cursor, TYPE_DEPTH_MAX)?;
-            }
+            walk_columns(&mut cursor, columns, global, &mut |_| {})?;
         }
         let count = cursor.i32()?;
         let at_least_zero = |number: i32| usize::try_from(number).unwrap_or(0);
@@ -289,5 +356,79 @@ impl<'a> Rows<'a> {
                 .collect::<Result<Vec<_>, _>>()
                 .ok()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INT: [u8; 2] = [0, 0x09];
+
+    /// A type of this class as version 3 names it.
+    fn class(name: &str) -> Vec<u8> {
+        let mut out = vec![0, 0];
+        put::string(&mut out, &format!("org.apache.cassandra.db.marshal.{name}"));
+        out
+    }
+
+    /// A tuple of a type and a list of maps from int to it, and a UDT with it.
+    fn nested(kind: &[u8]) -> Vec<u8> {
+        let mut out = vec![0, 0x31, 0, 3];
+        out.extend(kind);
+        out.extend([0, 0x20, 0, 0x21, 0, 0x09]);
+        out.extend(kind);
+        out.extend([0, 0x30]);
+        put::string(&mut out, "ks");
+        put::string(&mut out, "udt");
+        out.extend([0, 1]);
+        put::string(&mut out, "field");
+        out.extend(kind);
+        out
+    }
+
+    fn bind_types(version: Version, kinds: &[&[u8]]) -> Vec<u8> {
+        let columns: Vec<_> = kinds
+            .iter()
+            .map(|kind| Column { name: "c", kind })
+            .collect();
+        let mut out = Vec::new();
+        put::i32(&mut out, PREPARED);
+        put::short_bytes(&mut out, b"id");
+        put_variables(&mut out, version, ("ks", "t"), &columns, &[0]);
+        put_columns(&mut out, ("ks", "t"), &[]);
+        let prepared = Prepared::parse(Cursor::new(&out), version).unwrap();
+        assert_eq!(prepared.columns.len(), 8 + 4 + 3, "all of the rest");
+        prepared.bind_types()
+    }
+
+    #[test]
+    fn a_type_that_version_3_names_by_its_class_is_the_one_with_a_code_in_version_4() {
+        for (name, code) in [
+            ("SimpleDateType", 0x11),
+            ("TimeType", 0x12),
+            ("ShortType", 0x13),
+            ("ByteType", 0x14),
+        ] {
+            let (old, new) = (class(name), [0, code]);
+            let three = bind_types(Version::V3, &[&old, &INT, &nested(&old)]);
+            let four = bind_types(Version::V4, &[&new, &INT, &nested(&new)]);
+            assert_eq!(three, four, "{name}");
+        }
+    }
+
+    #[test]
+    fn other_types_and_another_number_of_them_differ() {
+        let (date, time) = (class("SimpleDateType"), class("TimeType"));
+        let (point, line) = (class("PointType"), class("LineType"));
+        let (short, in_list) = ([0, 0x13], [0, 0x20, 0, 0x09]);
+        let all: Vec<_> = [&[&INT[..]][..], &[&INT, &INT], &[&short], &[&in_list], &[]]
+            .into_iter()
+            .chain([&[&date[..]][..], &[&time], &[&point], &[&line]])
+            .map(|kinds| bind_types(Version::V3, kinds))
+            .collect();
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all.iter().skip(at + 1).any(|other| other == one), "{at}");
+        }
     }
 }

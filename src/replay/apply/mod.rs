@@ -1,11 +1,15 @@
 //! A record applied to its cluster: the same bytes, the same timestamp, through the same code as
 //! live writes.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::record::{self, Record, Statement};
 use super::worker::{Applied, Apply};
@@ -22,7 +26,14 @@ const LESSONS_TRIED_MAX: usize = 3;
 
 const TYPES_CHANGED: &str = "the bound columns do not have the types that it was written for";
 
-type Lessons = HashMap<(Option<Box<str>>, Box<str>), Rc<Lesson>>;
+/// What the cluster calls a statement, by the keyspace it was prepared in and its text.
+type Lessons = HashMap<(Option<Box<str>>, Box<str>), Rc<Learnt>>;
+
+#[derive(Debug)]
+struct Learnt {
+    id: Rc<[u8]>,
+    bind_types: u64,
+}
 
 /// Applies records to one cluster.
 #[derive(Debug)]
@@ -65,26 +76,20 @@ impl Applier {
         timestamp: Option<i64>,
     ) -> Result<Reply, Trouble> {
         for _ in 0..LESSONS_TRIED_MAX {
-            let lesson = self
-                .lesson(record.keyspace.as_deref(), &statement.text)
-                .await?;
-            check_types(record, &lesson)?;
+            let learnt = self.learn(statement).await?;
             let parameters = parameters(record, Some(values(statement)), timestamp);
             let execute = Execute {
-                id: &lesson.id,
+                id: &learnt.id,
                 parameters,
             };
             let version = self.line.version();
             let body = |out: &mut Vec<u8>| execute.put(out, version);
-            let reply = self.call(record, Opcode::Execute, false, body).await?;
-            match reply.error() {
-                Some((code, _)) if code == code::UNPREPARED => self.lessons.borrow_mut().clear(),
-                Some(_) | None => return Ok(reply),
+            let reply = self.call(None, Opcode::Execute, body).await?;
+            if !self.forgot(&reply) {
+                return Ok(reply);
             }
         }
-        Err(Trouble::NotApplied(
-            "the node keeps forgetting the statement".to_owned(),
-        ))
+        Err(Trouble::forgetful())
     }
 
     async fn query(
@@ -100,7 +105,8 @@ impl Applier {
             parameters,
         };
         let version = self.line.version();
-        self.call(record, Opcode::Query, true, |out| query.put(out, version))
+        let keyspace = statement.keyspace.as_deref();
+        self.call(keyspace, Opcode::Query, |out| query.put(out, version))
             .await
     }
 
@@ -124,47 +130,111 @@ impl Applier {
             serial,
             timestamp,
         );
-        self.call(record, Opcode::Batch, true, |out| {
-            batch.put_head(out);
-            for child in children {
-                Child {
-                    what: What::Text(&child.text),
-                    values: values(child),
-                }
-                .put(out);
+        let keyspace = of_texts(children);
+        for _ in 0..LESSONS_TRIED_MAX {
+            let learnt = self.learn_all(children, keyspace).await?;
+            let body = |out: &mut Vec<u8>| put_batch(&batch, children, &learnt, out);
+            let reply = self.call(keyspace, Opcode::Batch, body).await?;
+            if !self.forgot(&reply) {
+                return Ok(reply);
             }
-            batch.put_tail(out);
-        })
-        .await
+        }
+        Err(Trouble::forgetful())
     }
 
     async fn call(
         &self,
-        record: &Record,
+        keyspace: Option<&str>,
         opcode: Opcode,
-        in_keyspace: bool,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Reply, Trouble> {
-        let keyspace = record.keyspace.as_deref().filter(|_| in_keyspace);
         let way = (self.line.version(), keyspace);
         Ok(self.line.call(way, (0, opcode), body, self.within).await?)
     }
 
-    async fn lesson(&self, keyspace: Option<&str>, text: &str) -> Result<Rc<Lesson>, Trouble> {
+    /// What each child of a batch is called that cannot go as text in this keyspace.
+    async fn learn_all(
+        &self,
+        children: &[Statement],
+        keyspace: Option<&str>,
+    ) -> Result<Vec<Option<Rc<Learnt>>>, Trouble> {
+        let mut all = Vec::with_capacity(children.len());
+        for child in children {
+            let elsewhere = child.keyspace.is_some() && child.keyspace.as_deref() != keyspace;
+            all.push(match elsewhere || child.bind_types != 0 {
+                true => Some(self.learn(child).await?),
+                false => None,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What the statement is called, once its types are known to be those it was written for.
+    async fn learn(&self, statement: &Statement) -> Result<Rc<Learnt>, Trouble> {
+        let keyspace = statement.keyspace.as_deref();
+        let learnt = self.lesson(keyspace, &statement.text).await?;
+        // A column that was dropped and added again with another type would take the bytes wrongly
+        // (S9).
+        match statement.bind_types == 0 || statement.bind_types == learnt.bind_types {
+            true => Ok(learnt),
+            false => Err(Trouble::TypesChanged),
+        }
+    }
+
+    async fn lesson(&self, keyspace: Option<&str>, text: &str) -> Result<Rc<Learnt>, Trouble> {
         let key = (keyspace.map(Box::from), Box::from(text));
-        if let Some(lesson) = self.lessons.borrow().get(&key) {
-            return Ok(Rc::clone(lesson));
+        if let Some(learnt) = self.lessons.borrow().get(&key) {
+            return Ok(Rc::clone(learnt));
         }
         let StatementId(id) = prepared::id(keyspace, text);
         let way = (self.line.version(), keyspace);
-        let lesson = Rc::new(self.line.teach(way, id, text, self.within).await?);
+        let Lesson { id, bind_types } = self.line.teach(way, id, text, self.within).await?;
+        let bind_types = fingerprint(&bind_types);
+        let learnt = Rc::new(Learnt { id, bind_types });
         let mut lessons = self.lessons.borrow_mut();
         if LESSONS_MAX <= lessons.len() {
             lessons.clear();
         }
-        lessons.insert(key, Rc::clone(&lesson));
-        Ok(lesson)
+        lessons.insert(key, Rc::clone(&learnt));
+        Ok(learnt)
     }
+
+    /// Whether the node does not know an id any more, nor do we then.
+    fn forgot(&self, reply: &Reply) -> bool {
+        let forgot = reply
+            .error()
+            .is_some_and(|(code, _)| code == code::UNPREPARED);
+        if forgot {
+            self.lessons.borrow_mut().clear();
+        }
+        forgot
+    }
+}
+
+/// The keyspace of those children that go as text: one session wrote them all.
+fn of_texts(children: &[Statement]) -> Option<&str> {
+    let texts = children.iter().filter(|child| child.bind_types == 0);
+    texts
+        .into_iter()
+        .find_map(|child| child.keyspace.as_deref())
+}
+
+fn put_batch(
+    batch: &Batch<'_>,
+    children: &[Statement],
+    learnt: &[Option<Rc<Learnt>>],
+    out: &mut Vec<u8>,
+) {
+    batch.put_head(out);
+    for (child, learnt) in children.iter().zip(learnt) {
+        let what = match learnt {
+            Some(learnt) => What::Id(&learnt.id),
+            None => What::Text(&child.text),
+        };
+        let values = values(child);
+        Child { what, values }.put(out);
+    }
+    batch.put_tail(out);
 }
 
 impl Apply for Applier {
@@ -189,6 +259,12 @@ enum Trouble {
     NotApplied(String),
     Refused(String),
     TypesChanged,
+}
+
+impl Trouble {
+    fn forgetful() -> Self {
+        Self::NotApplied("the node keeps forgetting the statement".to_owned())
+    }
 }
 
 impl From<Failure> for Trouble {
@@ -227,20 +303,12 @@ const fn is_definite(code: i32) -> bool {
     )
 }
 
-/// A column that was dropped and added again with another type would take the bytes wrongly (S9).
-fn check_types(record: &Record, lesson: &Lesson) -> Result<(), Trouble> {
-    match record.bind_types == 0 || record.bind_types == fingerprint(&lesson.variables) {
-        true => Ok(()),
-        false => Err(Trouble::TypesChanged),
-    }
-}
-
-/// A fingerprint of metadata, never 0.
+/// A fingerprint of metadata, never 0. Records hold it, so no version of this program may change it.
 #[must_use]
 pub fn fingerprint(metadata: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    metadata.hash(&mut hasher);
-    hasher.finish().max(1)
+    let digest = Sha256::digest(metadata);
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(first).max(1)
 }
 
 fn values(statement: &Statement) -> Values<'_> {
