@@ -60,6 +60,12 @@ pub trait Sink: 'static {
     /// What came of [`Cluster::teach`].
     fn taught(&self, side: Side, ticket: Self::Ticket, taught: &Taught<'_>);
 
+    /// A connection is ready for requests.
+    fn opened(&self, _side: Side) {}
+
+    /// A connection that was ready is gone.
+    fn gone(&self, _side: Side) {}
+
     /// An event of a connection that registered.
     fn event(&self, _side: Side, _frame: Frame<'_>) {}
 }
@@ -130,7 +136,6 @@ pub struct Cluster<S: Sink> {
     host: Cell<usize>,
     redial_at: Cell<Option<Instant>>,
     redial_after: Cell<Duration>,
-    open: Cell<usize>,
 }
 
 impl<S: Sink> std::fmt::Debug for Cluster<S> {
@@ -158,14 +163,7 @@ impl<S: Sink> Cluster<S> {
             host: Cell::new(0),
             redial_at: Cell::new(None),
             redial_after: Cell::new(REDIAL_MIN),
-            open: Cell::new(0),
         })
-    }
-
-    /// Connections that are ready.
-    #[must_use]
-    pub const fn open_connections(&self) -> &Cell<usize> {
-        &self.open
     }
 
     /// Puts one request on its way. The answer, or its loss, comes to the sink under `ticket`.
@@ -404,11 +402,11 @@ async fn serve<S: Sink>(
     };
     cluster.dialled(Ok(()));
     connection.state.set(State::Ready);
-    cluster.open.set(cluster.open.get() + 1);
     let Some(sink) = cluster.sink.upgrade() else {
         return Lost::Broken("shutting down".to_owned());
     };
     let side = cluster.side;
+    sink.opened(side);
     let mut answers = Answers {
         side,
         connection,
@@ -437,12 +435,13 @@ struct Ending<'a, S: Sink> {
 
 impl<S: Sink> Drop for Ending<'_, S> {
     fn drop(&mut self) {
-        if self.connection.state.replace(State::Gone) == State::Ready {
-            self.cluster.open.set(self.cluster.open.get() - 1);
-        }
+        let before = self.connection.state.replace(State::Gone);
         let Some(sink) = self.cluster.sink.upgrade() else {
             return;
         };
+        if before == State::Ready {
+            sink.gone(self.cluster.side);
+        }
         let lost = self
             .lost
             .take()
