@@ -25,8 +25,10 @@ use crate::session::Acceptor;
 use crate::socket::Buffers;
 use crate::telemetry::Metrics;
 
-/// For replay to give its leases back.
-const REPLAY_STOPS_WITHIN: Duration = Duration::from_secs(35);
+/// For what replay has sent to be answered; then it is cut off and its leases are given back.
+const REPLAY_STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// For the last answers of the admin address.
+const ADMIN_STOPS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that runs on the control thread.
 pub(super) struct Control {
@@ -34,7 +36,9 @@ pub(super) struct Control {
     replay: JoinSet<()>,
     sides: Sides,
     connected: watch::Receiver<Pair<bool>>,
+    admin: JoinSet<()>,
     stop: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
     /// Dropped last: the workers' reports and jobs go nowhere without it.
     stop_replay: watch::Sender<bool>,
 }
@@ -91,21 +95,23 @@ pub(super) fn start(
     let changer = Changer::new(Arc::clone(shared), lines, reporter, seen.clone());
     tasks.spawn_local(changer.run(jobs));
     let (listener, access) = admin;
-    let admin = Admin {
+    let answers = Admin {
         access,
         metrics: Arc::clone(metrics),
         queue: shared.queue.clone(),
         status: observer,
     };
-    // Answers until the very end, so that an operator can watch the shutdown.
-    let serving = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
-    tasks.spawn_local(logged("admin", serving));
+    let (mut admin, stop_admin) = (JoinSet::new(), watch::Sender::new(false));
+    let serving = serve_admin(listener, Arc::new(answers), stop_admin.subscribe());
+    admin.spawn_local(logged("admin", serving));
     Control {
         tasks,
         replay,
         sides,
         connected: seen,
+        admin,
         stop,
+        stop_admin,
         stop_replay,
     }
 }
@@ -146,11 +152,18 @@ impl Control {
         self.stop_replay.send_replace(true);
         let all = async { while self.replay.join_next().await.is_some() {} };
         if timeout(REPLAY_STOPS_WITHIN, all).await.is_err() {
-            tracing::warn!("replay did not stop in time; its leases are void with the process");
+            tracing::warn!("replay waits for a silent cluster: what it sent is cut off");
+            self.replay.shutdown().await;
         }
     }
 
+    /// The admin address is the last to go, so that an operator can watch the shutdown.
     pub(super) async fn stop(mut self) {
+        self.stop_admin.send_replace(true);
+        let all = async { while self.admin.join_next().await.is_some() {} };
+        if timeout(ADMIN_STOPS_WITHIN, all).await.is_err() {
+            tracing::debug!("somebody still asks the admin address");
+        }
         self.tasks.shutdown().await;
     }
 }

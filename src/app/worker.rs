@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::{Ends, GRACE, cluster_config};
+use super::{Ends, GRACE, RECORDS_WITHIN, cluster_config};
 use crate::config::Config;
 use crate::dispatch::{Desk, Shared};
 use crate::pair::Pair;
@@ -70,7 +70,7 @@ async fn work(luggage: Luggage) {
     let mut loops: JoinSet<()> = desk.start();
     loops.spawn_local(pass_events(Rc::clone(&sessions), events));
     serve(arrivals, Rc::clone(&desk), sessions, stop, GRACE).await;
-    desk.drain(GRACE).await;
+    desk.drain(RECORDS_WITHIN).await;
     loops.shutdown().await;
 }
 
