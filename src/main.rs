@@ -1,6 +1,6 @@
 //! helix-proxy, the binary: arguments, logging, exit code.
 //!
-//! Exit codes: 0 fine, 1 failed, 2 usage or configuration.
+//! Exit codes: 0 fine, 1 failed, 2 usage or configuration, 130 or 143 asked to stop twice.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

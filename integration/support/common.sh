@@ -25,7 +25,17 @@ say() { printf '[%4ds] %s\n' "$((SECONDS - STARTED))" "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Rust for the user who runs this, by its official installer; the version is that of rust-toolchain.toml.
 need_rust() {
   have cargo && return 0
-  fail "cargo is missing. Install Rust 1.89 or later with rustup (https://rustup.rs), then run this again."
+  local version installer="$WORK/rustup-init.sh"
+  version="$(sed -n 's/^channel = "\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")"
+  have curl || "$HERE/install"
+  say "cargo is missing: installing Rust $version to ${CARGO_HOME:-$HOME/.cargo} with https://sh.rustup.rs"
+  curl --proto '=https' --tlsv1.2 -sSf --retry 3 -o "$installer" https://sh.rustup.rs 2>"$WORK/rustup.log" ||
+    { tail -1 "$WORK/rustup.log" >&2; fail "https://sh.rustup.rs cannot be reached"; }
+  sh "$installer" -y --no-modify-path --profile minimal --default-toolchain "$version" >"$WORK/rustup.log" 2>&1 ||
+    { tail -5 "$WORK/rustup.log" >&2; fail "rustup could not install Rust $version, see $WORK/rustup.log"; }
+  PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+  have cargo || fail "rustup is done and cargo is still missing, see $WORK/rustup.log"
 }

@@ -200,7 +200,7 @@ class Proxy:
 
 def contact(name, node):
     point = node if isinstance(node, str) else node.contact_point
-    return {"name": name, "contact_points": [point], "local_datacenter": "datacenter1"}
+    return {"name": name, "contact_points": [point]}
 
 
 def as_yaml(value):

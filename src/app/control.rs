@@ -1,8 +1,10 @@
 //! The control thread's tasks: health, facts, schema changes, replay, admin.
 
 use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,7 +14,7 @@ use tokio::time::timeout;
 
 use super::observer::{Observer, Seen};
 use super::store::Store;
-use super::{Ends, cluster_config};
+use super::{Ends, cluster_config, replayer, worker};
 use crate::cluster::call::Line;
 use crate::config::Config;
 use crate::control::{Access, Admin, serve as serve_admin};
@@ -25,20 +27,22 @@ use crate::session::Acceptor;
 use crate::socket::Buffers;
 use crate::telemetry::Metrics;
 
-/// For replay to give its leases back.
-const REPLAY_STOPS_WITHIN: Duration = Duration::from_secs(35);
+/// For the last answers of the admin address.
+const ADMIN_STOPS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that runs on the control thread.
 pub(super) struct Control {
     tasks: JoinSet<()>,
-    replay: JoinSet<()>,
+    replay: Option<JoinHandle<()>>,
     sides: Sides,
     /// Sides that were reached, or not, at least once.
     looked: watch::Receiver<Sides>,
     connected: watch::Receiver<Pair<bool>>,
     /// Whether clients are let in.
     serving: watch::Sender<bool>,
+    admin: JoinSet<()>,
     stop: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
     /// Dropped last: the workers' reports and jobs go nowhere without it.
     stop_replay: watch::Sender<bool>,
 }
@@ -50,11 +54,12 @@ pub(super) fn start(
     store: &Store,
     admin: (TcpListener, Access),
     ends: Ends,
-) -> Control {
+) -> io::Result<Control> {
     let mut tasks = JoinSet::new();
     let lines = connect(config, &mut tasks);
     let stop_replay = watch::Sender::new(false);
-    let replay = store.start_replay(config, &lines, metrics, &ends, &stop_replay);
+    let queue = shared.queue.clone();
+    let replay = replayer::start(config, queue, metrics, &ends, stop_replay.subscribe())?;
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
 
     let Ends {
@@ -95,29 +100,31 @@ pub(super) fn start(
     let changer = Changer::new(Arc::clone(shared), lines, reporter, seen.clone());
     tasks.spawn_local(changer.run(jobs));
     let (listener, access) = admin;
-    let admin = Admin {
+    let answers = Admin {
         access,
         metrics: Arc::clone(metrics),
         queue: shared.queue.clone(),
         status: observer,
     };
-    // Answers until the very end, so that an operator can watch the shutdown.
-    let answering = serve_admin(listener, Arc::new(admin), stop_replay.subscribe());
-    tasks.spawn_local(logged("admin", answering));
-    Control {
+    let (mut admin, stop_admin) = (JoinSet::new(), watch::Sender::new(false));
+    let answering = serve_admin(listener, Arc::new(answers), stop_admin.subscribe());
+    admin.spawn_local(logged("admin", answering));
+    Ok(Control {
         tasks,
         replay,
         sides,
         looked,
         connected: seen,
         serving,
+        admin,
         stop,
+        stop_admin,
         stop_replay,
-    }
+    })
 }
 
-/// The control thread's own line to each cluster.
-fn connect(config: &Config, tasks: &mut JoinSet<()>) -> Pair<Option<Line>> {
+/// A thread's own line to each cluster.
+pub(super) fn connect(config: &Config, tasks: &mut JoinSet<()>) -> Pair<Option<Line>> {
     let buffers = Rc::new(Buffers::default());
     Pair::from_fn(|side| {
         let line = Line::new(side, cluster_config(config, side)?, Rc::clone(&buffers));
@@ -152,13 +159,16 @@ impl Control {
 
     pub(super) async fn stop_replay(&mut self) {
         self.stop_replay.send_replace(true);
-        let all = async { while self.replay.join_next().await.is_some() {} };
-        if timeout(REPLAY_STOPS_WITHIN, all).await.is_err() {
-            tracing::warn!("replay did not stop in time; its leases are void with the process");
-        }
+        worker::join(self.replay.take().into_iter().collect()).await;
     }
 
+    /// The admin address is the last to go, so that an operator can watch the shutdown.
     pub(super) async fn stop(mut self) {
+        self.stop_admin.send_replace(true);
+        let all = async { while self.admin.join_next().await.is_some() {} };
+        if timeout(ADMIN_STOPS_WITHIN, all).await.is_err() {
+            tracing::debug!("somebody still asks the admin address");
+        }
         self.tasks.shutdown().await;
     }
 }

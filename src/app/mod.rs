@@ -1,12 +1,15 @@
 //! Builds everything, owns the threads and root tasks, shuts down in order.
 //!
 //! ```text
-//! control thread: acceptor · pulse · reporters · schema changes · replay workers · admin · clock
+//! control thread: acceptor · pulse · reporters · schema changes · admin · clock
+//! replay thread:  a worker for each side, at a lower priority
 //! worker threads: one Desk and its clients each, nothing shared but what `Shared` holds
 //! ```
 
 mod control;
 mod observer;
+mod replayer;
+mod signals;
 mod store;
 mod worker;
 
@@ -15,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -31,6 +33,7 @@ use crate::policy::{Health, Policy, Report, State, View};
 use crate::session::Acceptor;
 use crate::telemetry::Metrics;
 
+use signals::Signals;
 use store::Store;
 
 /// Reports of health that may wait; workers drop what does not fit.
@@ -41,6 +44,10 @@ const JOBS_MAX: usize = 64;
 const EVENTS_MAX: usize = 256;
 /// For requests in flight when told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// For what those requests recorded to reach the queue.
+const RECORDS_WITHIN: Duration = Duration::from_secs(4);
+/// For all of the shutdown; `docker/compose.yaml` and `docs/OPERATING.md` rely on it.
+const STOPS_WITHIN: Duration = Duration::from_secs(25);
 /// For both clusters to be looked at before the first client is let in.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
@@ -61,7 +68,8 @@ pub enum Error {
     Queue(#[from] crate::replay::queue::OpenError),
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT or SIGTERM. A second one, or a shutdown that takes too long, ends the process
+/// on the spot.
 ///
 /// # Errors
 /// Why it could not start.
@@ -84,19 +92,26 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let (shared, ends) = share(config, &store);
 
     let threads = worker::start(config, &shared, &metrics, &mut acceptor, &ends)?;
-    let mut control = control::start(config, &shared, &metrics, &store, admin, ends);
+    let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;
     control.first_look(FIRST_LOOK).await;
     control.let_clients_in(acceptor);
     tracing::info!(listen = %config.session.listen, admin = %config.admin.listen, "serving");
 
-    asked_to_stop().await?;
+    let mut signals = Signals::new()?;
+    signals.next().await;
     tracing::info!("stopping: requests in flight are finished first");
-    control.stop_clients();
-    worker::join(threads).await;
-    control.stop_replay().await;
-    store.close().await;
-    control.stop().await;
-    tracing::info!("stopped");
+    let in_order = async {
+        control.stop_clients();
+        worker::join(threads).await;
+        control.stop_replay().await;
+        store.close().await;
+        control.stop().await;
+    };
+    tokio::select! {
+        () = in_order => tracing::info!("stopped"),
+        again = signals.next() => signals::leave(again.code(), "asked to stop once more"),
+        () = tokio::time::sleep(STOPS_WITHIN) => signals::leave(1, "it takes too long to stop"),
+    }
     Ok(())
 }
 
@@ -108,14 +123,6 @@ async fn bind_admin(config: &Config) -> io::Result<TcpListener> {
             format!("cannot listen on {address} (admin): {error}"),
         )
     })
-}
-
-async fn asked_to_stop() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 /// The ends of all channels that the control thread holds.

@@ -136,7 +136,6 @@ fn sample(shared: &Shared, states: Pair<policy::State>) -> Sample {
             policy::State::HalfOpen => BreakerState::HalfOpen,
             policy::State::Open => BreakerState::Open,
         }),
-        draining: Pair::default(),
         prepared_statements: u64::try_from(shared.registry.len()).unwrap_or(u64::MAX),
     }
 }

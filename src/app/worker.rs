@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::{Ends, GRACE, cluster_config};
+use super::{Ends, GRACE, RECORDS_WITHIN, cluster_config};
 use crate::config::Config;
 use crate::dispatch::{Desk, Shared};
 use crate::pair::Pair;
@@ -70,7 +70,7 @@ async fn work(luggage: Luggage) {
     let mut loops: JoinSet<()> = desk.start();
     loops.spawn_local(pass_events(Rc::clone(&sessions), events));
     serve(arrivals, Rc::clone(&desk), sessions, stop, GRACE).await;
-    desk.drain(GRACE).await;
+    desk.drain(RECORDS_WITHIN).await;
     loops.shutdown().await;
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn join(threads: Vec<JoinHandle<()>>) {
     });
     match joined.await {
         Ok(0) => {}
-        Ok(panicked) => tracing::error!(panicked, "worker threads ended by our own mistake"),
-        Err(error) => tracing::error!(%error, "worker threads were not waited for"),
+        Ok(panicked) => tracing::error!(panicked, "threads ended by our own mistake"),
+        Err(error) => tracing::error!(%error, "threads were not waited for"),
     }
 }

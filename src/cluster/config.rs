@@ -9,10 +9,8 @@ use std::time::Duration;
 pub struct Config {
     /// What logs and `/status` call it. Default A or B.
     pub name: Name,
-    /// The nodes to begin with; the others are learnt from them.
+    /// The nodes that are used: one at a time, the next when it fails. No others are learnt.
     pub contact_points: ContactPoints,
-    /// The datacenter whose nodes are used. Default: that of the first contact point that answers.
-    pub local_datacenter: Option<String>,
     /// How long one connection may take to be ready. Default 2 s; more waits longer for a dead node.
     pub connect_timeout: Duration,
     /// How long a connection may be idle before it is probed. Default 10 s; more finds a dead node later.
@@ -33,7 +31,6 @@ impl Config {
         Self {
             name,
             contact_points,
-            local_datacenter: None,
             connect_timeout: Self::CONNECT_TIMEOUT,
             heartbeat: Self::HEARTBEAT,
             protocol_max: ProtocolMax::V4,
@@ -70,7 +67,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// One node to begin with. A host name is resolved at every connect, not at start.
+/// One node that may be used. A host name is resolved at every connect, not at start.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ContactPoint {
     /// A host name or an IP address, IPv6 without brackets.

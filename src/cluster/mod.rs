@@ -60,6 +60,9 @@ pub trait Sink: 'static {
     /// What came of [`Cluster::teach`].
     fn taught(&self, side: Side, ticket: Self::Ticket, taught: &Taught<'_>);
 
+    /// A connection is ready for requests.
+    fn opened(&self, _side: Side) {}
+
     /// An event of a connection that registered.
     fn event(&self, _side: Side, _frame: Frame<'_>) {}
 
@@ -133,7 +136,6 @@ pub struct Cluster<S: Sink> {
     host: Cell<usize>,
     redial_at: Cell<Option<Instant>>,
     redial_after: Cell<Duration>,
-    open: Cell<usize>,
 }
 
 impl<S: Sink> std::fmt::Debug for Cluster<S> {
@@ -161,14 +163,7 @@ impl<S: Sink> Cluster<S> {
             host: Cell::new(0),
             redial_at: Cell::new(None),
             redial_after: Cell::new(REDIAL_MIN),
-            open: Cell::new(0),
         })
-    }
-
-    /// Connections that are ready.
-    #[must_use]
-    pub const fn open_connections(&self) -> &Cell<usize> {
-        &self.open
     }
 
     /// Puts one request on its way. The answer, or its loss, comes to the sink under `ticket`.
@@ -407,11 +402,11 @@ async fn serve<S: Sink>(
     };
     cluster.dialled(Ok(()));
     connection.state.set(State::Ready);
-    cluster.open.set(cluster.open.get() + 1);
     let Some(sink) = cluster.sink.upgrade() else {
         return Lost::Broken("shutting down".to_owned());
     };
     let side = cluster.side;
+    sink.opened(side);
     let mut answers = Answers {
         side,
         connection,
@@ -441,9 +436,6 @@ struct Ending<'a, S: Sink> {
 impl<S: Sink> Drop for Ending<'_, S> {
     fn drop(&mut self) {
         let was_ready = self.connection.state.replace(State::Gone) == State::Ready;
-        if was_ready {
-            self.cluster.open.set(self.cluster.open.get() - 1);
-        }
         let Some(sink) = self.cluster.sink.upgrade() else {
             return;
         };

@@ -230,7 +230,7 @@ fn level(text: &str) -> Result<String, String> {
 }
 
 /// A name as servers and drivers know them: short, without control characters.
-pub(super) fn word(text: &str) -> Result<String, &'static str> {
+fn word(text: &str) -> Result<String, &'static str> {
     let fits = !text.trim().is_empty() && text.len() <= WORD_MAX;
     let plain = fits && !text.chars().any(char::is_control);
     plain

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::flow::{Action, Actions, Input};
 use super::registry::{Entry, Node};
-use super::request::{Flow, Held, Request, What, orphan};
+use super::request::{Held, Request, What, orphan};
 use super::table::{Key, Term};
-use super::verdict::{Judged, judge};
+use super::verdict::judge;
 use super::{Client, Desk, Error};
 use crate::cluster::prepare::Taught;
 use crate::cluster::{Connection, Lost, Refused, Sink};
@@ -46,7 +46,7 @@ impl<C: Client> Sink for Desk<C> {
                 });
             }
             let judged = judge(&frame, request.single_partition(), request.hash());
-            self.measure(request, side, judged);
+            self.hear(side, judged.report);
             judged
         };
         self.advance(
@@ -54,6 +54,14 @@ impl<C: Client> Sink for Desk<C> {
             Input::Answered(side, judged.verdict),
             Some((side, frame)),
         );
+    }
+
+    fn opened(&self, side: Side) {
+        self.metrics.backend_connected(side);
+    }
+
+    fn gone(&self, side: Side, _lost: &Lost) {
+        self.metrics.backend_gone(side);
     }
 
     fn lost(&self, side: Side, key: Key, lost: &Lost) {
@@ -101,7 +109,7 @@ impl<C: Client> Sink for Desk<C> {
                 }
                 Taught::Refused(frame) => {
                     let judged = judge(frame, true, request.hash());
-                    self.measure(request, side, judged);
+                    self.hear(side, judged.report);
                     Err((judged.verdict, Some((side, *frame))))
                 }
                 Taught::Lost => Err((Verdict::NotApplied, None)),
@@ -142,15 +150,10 @@ pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Ver
 }
 
 impl<C: Client> Desk<C> {
+    /// What an answer means for the side's health.
     #[inline]
-    fn measure(&self, request: &Request<C>, side: Side, judged: Judged) {
-        let elapsed = self.now.get().saturating_duration_since(request.since);
-        let ok = !judged.verdict.is_sick();
-        match request.flow {
-            Flow::Write(_) => self.metrics.write_done(side, elapsed, ok),
-            Flow::Chain(_) | Flow::Read(_) => self.metrics.read_done(side, elapsed, ok),
-        }
-        match judged.report {
+    fn hear(&self, side: Side, report: Option<Report>) {
+        match report {
             Some(report) => self.report(side, report),
             None if self.struck[side].get() => self.report(side, Report::Success),
             None => {}
@@ -165,7 +168,10 @@ impl<C: Client> Desk<C> {
             let Some(request) = table.get_mut(key) else {
                 return;
             };
-            request.flow.handle(input)
+            let waited = request.flow.waiting();
+            let actions = request.flow.handle(input);
+            self.measure(request, waited, input, &actions);
+            actions
         };
         self.carry_out(key, actions, current);
     }
@@ -182,6 +188,7 @@ impl<C: Client> Desk<C> {
         for action in actions.iter() {
             match action {
                 Action::Send(side) => {
+                    request.legs[side].since = Some(self.now.get());
                     if let Err(verdict) = self.send_or_teach(key, request, side) {
                         failed[side.index()] = Some((side, verdict));
                     }

@@ -19,6 +19,7 @@ use super::table::{Key, Table, Term};
 use crate::cluster::{self, Cluster};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Report, View};
+use crate::replay::record::Ids;
 use crate::replay::{Change, Receipts};
 use crate::socket::Buffers;
 use crate::statement::Schema;
@@ -39,6 +40,7 @@ pub struct Desk<C: Client> {
     pub(super) now: Cell<Instant>,
     wall: Cell<i64>,
     pub(super) changes: RefCell<Vec<Change>>,
+    pub(super) ids: Ids,
     pub(super) unsaved: RefCell<Unsaved>,
     pub(super) receipts: Arc<Receipts>,
     /// Rings when `changes` is no longer empty.
@@ -92,6 +94,7 @@ impl<C: Client> Desk<C> {
                 now: Cell::new(Instant::now()),
                 wall: Cell::new(wall()),
                 changes: RefCell::default(),
+                ids: Ids::default(),
                 unsaved: RefCell::default(),
                 receipts: Receipts::new(),
                 submit: Notify::new(),

@@ -15,6 +15,7 @@ mod intake;
 pub mod intercept;
 mod journal;
 mod known;
+mod measure;
 pub mod news;
 mod paging;
 pub mod pulse;

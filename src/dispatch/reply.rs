@@ -163,7 +163,6 @@ impl<C: Client> Desk<C> {
         let Ok(error) = error else {
             return self.refuse(request, &self.unheard(request));
         };
-        self.metrics.client_error(error.code);
         // An id that only a node knows means nothing to the client (I14).
         if error.code == code::UNPREPARED {
             return self.refuse(request, &Error::Unreachable);

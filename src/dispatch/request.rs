@@ -9,6 +9,7 @@ use super::paging;
 use super::registry::Entry;
 use crate::cluster::Connection;
 use crate::pair::{Pair, Side, Sides};
+use crate::policy::Verdict;
 use crate::replay::Seq;
 use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
 use crate::wire::{ClientStream, Consistency, Cursor, Opcode, Version};
@@ -99,6 +100,10 @@ pub(super) struct Leg {
     /// PREPAREs that it needed.
     pub(super) lessons: u8,
     pub(super) held: Held,
+    /// When this side was asked.
+    pub(super) since: Option<Instant>,
+    /// What it said.
+    pub(super) verdict: Option<Verdict>,
 }
 
 impl Leg {
@@ -107,6 +112,8 @@ impl Leg {
             sent: None,
             lessons: 0,
             held: Held::Nothing,
+            since: None,
+            verdict: None,
         }
     }
 }

@@ -70,7 +70,6 @@ impl<'a> Page<'a> {
         page.reads();
         page.writes();
         page.replay();
-        page.drain();
         page.clients();
         page.statements();
         page.backends();
@@ -87,17 +86,17 @@ impl<'a> Page<'a> {
     fn reads(&mut self) {
         self.histogram(
             "helix_read_duration_seconds",
-            "Reads by the time to their answer.",
+            "Reads by the time to this cluster's own end, answered or not.",
             |s| &s.reads,
         );
         self.counted(
             "helix_read_total",
-            "Reads sent to a cluster and ended.",
+            "Reads asked of a cluster and ended, answered or not.",
             |s| &s.reads,
         );
         self.counter(
             "helix_read_errors_total",
-            "Reads that a cluster failed.",
+            "Reads that a cluster failed: a sick answer, none in time, no connection.",
             |s| s.read_errors.read(),
         );
         self.failovers();
@@ -116,22 +115,22 @@ impl<'a> Page<'a> {
     fn writes(&mut self) {
         self.histogram(
             "helix_write_duration_seconds",
-            "Writes by the time to this cluster's own answer.",
+            "Writes by the time to this cluster's own end, answered or not.",
             |s| &s.writes,
         );
         self.counted(
             "helix_write_total",
-            "Writes sent to a cluster and ended.",
+            "Writes asked of a cluster and ended, answered or not.",
             |s| &s.writes,
         );
         self.counter(
             "helix_write_errors_total",
-            "Writes that a cluster failed.",
+            "Writes that a cluster failed: a sick answer, none in time, no connection.",
             |s| s.write_errors.read(),
         );
         self.counter(
             "helix_divergence_total",
-            "Statements that this cluster refused for good and the other one accepted.",
+            "Writes, live or replayed, that this cluster refused for good and the other one accepted.",
             |s| s.divergences.read(),
         );
         self.plain(
@@ -191,19 +190,6 @@ impl<'a> Page<'a> {
             "helix_replay_parked_total",
             "Records that became dead letters, by reason.",
             rows,
-        );
-    }
-
-    fn drain(&mut self) {
-        self.counter(
-            "helix_drain_mode_entered_total",
-            "Times a cluster was drained.",
-            |s| s.drains_entered.read(),
-        );
-        self.counter(
-            "helix_drain_mode_exited_total",
-            "Times a drain was lifted.",
-            |s| s.drains_exited.read(),
         );
     }
 
@@ -272,7 +258,7 @@ impl<'a> Page<'a> {
             .collect();
         self.gauges(
             "helix_backend_connections",
-            "Connections to nodes that are ready.",
+            "Connections of the worker threads to nodes that are ready.",
             open,
         );
     }
@@ -284,11 +270,6 @@ impl<'a> Page<'a> {
             "helix_circuit_breaker_state",
             "0 closed, 1 half-open, 2 open.",
             state,
-        );
-        self.seen(
-            "helix_cluster_draining",
-            "1 while a cluster is drained.",
-            |side| f64::from(u8::from(sample.draining[side])),
         );
         self.seen(
             "helix_replay_queue_depth",

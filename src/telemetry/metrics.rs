@@ -100,21 +100,6 @@ impl Metrics {
         self.side(side).trips.add_shared(1);
     }
 
-    /// An operator took a side out.
-    pub fn drain_entered(&self, side: Side) {
-        self.side(side).drains_entered.add_shared(1);
-    }
-
-    /// An operator brought a side back.
-    pub fn drain_exited(&self, side: Side) {
-        self.side(side).drains_exited.add_shared(1);
-    }
-
-    /// A record of a write that this cluster owes was handed to the queue.
-    pub fn copy_kept(&self, side: Side) {
-        self.side(side).copies_kept.add_shared(1);
-    }
-
     /// A record was applied by the replay worker.
     pub fn replay_applied(&self, side: Side, elapsed: Duration) {
         self.side(side).replays.add_shared(elapsed);
@@ -135,7 +120,7 @@ impl Metrics {
         *parked.entry(reason).or_default() += 1;
     }
 
-    /// The two clusters refuse and accept different things: seen by the replay worker.
+    /// This cluster refused for good a record of what the other one accepted.
     pub fn diverged(&self, side: Side) {
         self.side(side).divergences.add_shared(1);
     }

@@ -17,8 +17,6 @@ pub struct Sample {
     pub queue_bytes: u64,
     /// The breaker of each side.
     pub breaker: Pair<BreakerState>,
-    /// Whether an operator took the side out.
-    pub draining: Pair<bool>,
     /// Statements in the registry of prepared statements.
     pub prepared_statements: u64,
 }

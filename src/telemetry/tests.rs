@@ -63,8 +63,6 @@ fn each_event_has_its_own_counter() {
     worker.unprepared(Side::A);
     worker.answer_orphaned(Side::A);
     metrics.breaker_tripped(Side::B);
-    metrics.drain_entered(Side::A);
-    metrics.drain_exited(Side::A);
     metrics.replay_applied(Side::B, Duration::from_millis(1));
     metrics.replay_failed(Side::B);
     metrics.parked("refused");
@@ -110,7 +108,6 @@ fn depths_and_states_are_looked_at_when_asked() {
         owed: Pair::new(0, 7),
         oldest_age: Pair::new(None, Some(Duration::from_millis(2_500))),
         breaker: Pair::new(BreakerState::HalfOpen, BreakerState::Open),
-        draining: Pair::new(false, true),
         dead_letters: 3,
         queue_bytes: 4_096,
         prepared_statements: 12,
@@ -123,7 +120,6 @@ fn depths_and_states_are_looked_at_when_asked() {
         "helix_replay_oldest_age_seconds{cluster=\"west\"} 2.5\n",
         "helix_circuit_breaker_state{cluster=\"east\"} 1\n",
         "helix_circuit_breaker_state{cluster=\"west\"} 2\n",
-        "helix_cluster_draining{cluster=\"west\"} 1\n",
         "helix_replay_dead_letters 3\n",
         "helix_replay_queue_bytes 4096\n",
         "helix_prepared_statements 12\n",
@@ -160,8 +156,6 @@ const ONES: &[&str] = &[
     "helix_clock_unreserved_total",
     "helix_conditional_total",
     r#"helix_divergence_total{cluster="west"}"#,
-    r#"helix_drain_mode_entered_total{cluster="east"}"#,
-    r#"helix_drain_mode_exited_total{cluster="east"}"#,
     r#"helix_failover_total{from="west",to="east"}"#,
     "helix_journal_writes_total",
     r#"helix_orphaned_answers_total{cluster="east"}"#,
@@ -190,11 +184,8 @@ const NAMES: &[&str] = &[
     "helix_client_errors_total counter",
     "helix_client_requests_total counter",
     "helix_clock_unreserved_total counter",
-    "helix_cluster_draining gauge",
     "helix_conditional_total counter",
     "helix_divergence_total counter",
-    "helix_drain_mode_entered_total counter",
-    "helix_drain_mode_exited_total counter",
     "helix_failover_total counter",
     "helix_journal_writes_total counter",
     "helix_orphaned_answers_total counter",

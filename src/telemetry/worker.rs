@@ -120,8 +120,6 @@ pub(super) struct SideCells {
     pub(super) copies_refused: Count,
     pub(super) replays: Durations,
     pub(super) replay_errors: Count,
-    pub(super) drains_entered: Count,
-    pub(super) drains_exited: Count,
     pub(super) stale_avoided: Count,
     pub(super) divergences: Count,
     pub(super) unprepared: Count,
@@ -173,7 +171,7 @@ impl WorkerMetrics {
         self.cells.sides[side].stale_avoided.add(1);
     }
 
-    /// This cluster refused for good what the other one accepted.
+    /// This cluster refused for good a live write that the other one accepted.
     pub fn diverged(&self, side: Side) {
         self.cells.sides[side].divergences.add(1);
     }

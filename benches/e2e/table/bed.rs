@@ -223,9 +223,7 @@ impl Plan {
             ..
         } = self;
         let queue = place.join("replay.db");
-        let [a, b] = stubs.map(|port| {
-            format!("contact_points: [\"127.0.0.1:{port}\"], local_datacenter: datacenter1")
-        });
+        let [a, b] = stubs.map(|port| format!("contact_points: [\"127.0.0.1:{port}\"]"));
         let reset_after = if brief { "1s" } else { "5s" };
         format!(
             "listen: 127.0.0.1:{port}\n\

@@ -7,14 +7,11 @@ mod unsaved;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::flow::Action;
 use super::request::{Flow, Request, What, is_on_its_way};
 use super::table::Key;
 use super::{Client, Desk};
 use crate::pair::{Side, Sides};
-use crate::policy::OnQueueFailure;
 use crate::replay::record::{self, Draft, Priority, Reason, Repeat};
 use crate::replay::{Change, Receipt};
 use unsaved::Unkept;
@@ -99,10 +96,6 @@ impl<C: Client> Desk<C> {
     }
 
     fn keep_unsaved(&self, it: Unkept) {
-        let writes = &self.shared.policy.config().writes;
-        if writes.on_queue_failure == OnQueueFailure::AckAnyway {
-            self.metrics.acked_unqueued();
-        }
         let mut unsaved = self.unsaved.borrow_mut();
         for lost in unsaved.put(it) {
             for side in lost.owes.iter() {
@@ -167,7 +160,7 @@ impl<C: Client> Desk<C> {
     fn draft(&self, request: &Request<C>, reason: Reason) -> Draft<'_> {
         let now = self.wall();
         Draft {
-            id: Uuid::now_v7().into_bytes(),
+            id: self.ids.next(now),
             origin: &self.shared.instance,
             statements: &[],
             batch: record::Batch::None,

@@ -112,6 +112,7 @@ fn request(children: Vec<Either>) -> Request<()> {
         flow: Flow::Write(write(Sides::BOTH, Sides::NONE)),
         since: Instant::now(),
         legs: legs(),
+        pinned: false,
         seq: None,
     }
 }

@@ -14,9 +14,11 @@
 mod bytes;
 mod decode;
 mod encode;
+mod ids;
 
 pub use decode::{Malformed, Record, Statement, enqueued_at};
 pub use encode::{Child, Draft};
+pub use ids::Ids;
 
 /// The version that [`Draft::encode`] writes, and the only one that is read.
 pub const VERSION: u8 = 1;

@@ -141,6 +141,8 @@ struct Shell {
 struct Held {
     record: Rc<Record>,
     error: String,
+    /// It was refused before, and counted.
+    refused: bool,
     sent_at: Instant,
 }
 
@@ -149,6 +151,7 @@ impl Held {
         Self {
             record: Rc::new(record),
             error: String::new(),
+            refused: false,
             sent_at: Instant::now(),
         }
     }
@@ -299,6 +302,10 @@ impl Shell {
         if let (Some(error), Some(held)) = (error, self.held.get_mut(&seq)) {
             held.error = error;
             self.metrics.replay_failed(self.side);
+            // Tried again for `divergence_grace`; counted once.
+            if outcome == Outcome::Refused && !std::mem::replace(&mut held.refused, true) {
+                self.metrics.diverged(self.side);
+            }
         }
         self.schedule
             .handle_outcome(seq, outcome, Instant::now().into_std());

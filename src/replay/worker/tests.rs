@@ -237,6 +237,9 @@ async fn poison_is_parked_with_its_error_and_blocks_nobody() {
         let name = format!("helix_replay_parked_total{{reason=\"{reason}\"}}");
         assert_eq!(stage.counted(&name), 1);
     }
+    // Refused again and again until it was parked.
+    let diverged = "helix_divergence_total{cluster=\"B\"}";
+    assert_eq!(stage.counted(diverged), 1);
 }
 
 /// What the log wrote.

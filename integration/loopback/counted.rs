@@ -1,0 +1,340 @@
+//! What a worker thread counts, over two clusters that fail as the test says.
+//!
+//! The clock is real, as in all that has sockets; deadlines are short and checks are generous.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
+use helix_proxy::dispatch::clock::Clock;
+use helix_proxy::dispatch::news::unseen;
+use helix_proxy::dispatch::{self, Deadlines, Desk, Registry, Shared};
+use helix_proxy::pair::{Pair, Side, Sides};
+use helix_proxy::policy::{self, Health, OnQueueFailure, Policy, Preferred, ReadStrategy};
+use helix_proxy::replay::queue::Memory;
+use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
+use helix_proxy::telemetry::Metrics;
+use helix_proxy::wire::Version;
+
+const INVALID: i32 = 0x2200;
+const OVERLOADED: i32 = 0x1001;
+const WRITE: &str = "INSERT INTO ks.t (k, v) VALUES (1, 2)";
+const READ: &str = "SELECT v FROM ks.t WHERE k = 1";
+
+/// What a fake node does with a QUERY.
+#[derive(Clone, Copy, Default)]
+enum Mood {
+    #[default]
+    Done,
+    Error(i32),
+    Gone,
+    Silent,
+}
+
+type Moods = Pair<Rc<Cell<Mood>>>;
+
+/// A proxy of one worker over two fake clusters, and one client.
+struct Stage {
+    moods: Moods,
+    metrics: Metrics,
+    client: TcpStream,
+    _tasks: JoinSet<()>,
+}
+
+impl Stage {
+    async fn new(rules: policy::Config, records: usize) -> Self {
+        let (moods, mut tasks) = (Moods::default(), JoinSet::new());
+        let mut points = Pair::<Option<Arc<cluster::Config>>>::default();
+        for side in Side::ALL {
+            let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = node.local_addr().unwrap().port();
+            points[side] = Some(Arc::new(cluster_of(side, port)));
+            tasks.spawn_local(accept(node, Rc::clone(&moods[side])));
+        }
+        let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
+        let desk: Rc<Desk<Outlet>> =
+            Desk::new(shared(rules, records), &points, Rc::new(metrics.worker()));
+        let address = run(desk, &mut tasks);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        assert_eq!(ask(&mut client, 0x01, &startup()).await, 0x02);
+        Self {
+            moods,
+            metrics,
+            client,
+            _tasks: tasks,
+        }
+    }
+
+    /// Asks, and returns the answer's opcode.
+    async fn query(&mut self, text: &str) -> u8 {
+        let mut body = Vec::new();
+        body.extend_from_slice(&u32::try_from(text.len()).unwrap().to_be_bytes());
+        body.extend_from_slice(text.as_bytes());
+        body.extend_from_slice(&[0, 1, 0]);
+        ask(&mut self.client, 0x07, &body).await
+    }
+
+    /// Returns once the page has all these lines.
+    async fn shows(&self, lines: &[&str]) {
+        let missing = || {
+            let page = self.metrics.text().unwrap();
+            let missing = lines
+                .iter()
+                .find(|line| !page.lines().any(|at| at == **line));
+            missing.map(|line| format!("{line} in\n{page}"))
+        };
+        for _look in 0..200 {
+            if missing().is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        assert_eq!(missing(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_side_that_is_silent_until_the_deadline_has_failed_the_write() {
+    staged(10, async |mut stage| {
+        stage.moods.b.set(Mood::Silent);
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage
+            .shows(&[
+                r#"helix_write_total{cluster="A"} 1"#,
+                r#"helix_write_errors_total{cluster="A"} 0"#,
+                r#"helix_write_total{cluster="B"} 1"#,
+                r#"helix_write_errors_total{cluster="B"} 1"#,
+                r#"helix_write_duration_seconds_bucket{cluster="B",le="0.1"} 0"#,
+            ])
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_has_failed_what_was_sent_on_it() {
+    staged(10, async |mut stage| {
+        stage.moods.b.set(Mood::Gone);
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage
+            .shows(&[
+                r#"helix_write_errors_total{cluster="B"} 1"#,
+                r#"helix_write_total{cluster="B"} 1"#,
+                r#"helix_backend_connections{cluster="A"} 1"#,
+                r#"helix_backend_connections{cluster="B"} 0"#,
+            ])
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_that_moves_counts_as_failover_and_as_failed_where_it_was() {
+    staged(10, async |mut stage| {
+        stage.moods.a.set(Mood::Error(OVERLOADED));
+        assert_eq!(stage.query(READ).await, 0x08);
+        stage
+            .shows(&[
+                r#"helix_failover_total{from="A",to="B"} 1"#,
+                r#"helix_failover_total{from="B",to="A"} 0"#,
+                r#"helix_read_errors_total{cluster="A"} 1"#,
+                r#"helix_read_errors_total{cluster="B"} 0"#,
+                r#"helix_read_total{cluster="B"} 1"#,
+            ])
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_answers_has_failed_where_it_waited() {
+    staged(10, async |mut stage| {
+        stage.moods.a.set(Mood::Silent);
+        stage.moods.b.set(Mood::Silent);
+        assert_eq!(stage.query(READ).await, 0x00);
+        stage
+            .shows(&[r#"helix_read_errors_total{cluster="A"} 1"#])
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_side_refuses_for_good_and_the_other_accepts_is_a_divergence() {
+    staged(10, async |mut stage| {
+        stage.moods.b.set(Mood::Error(INVALID));
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage
+            .shows(&[
+                r#"helix_divergence_total{cluster="A"} 0"#,
+                r#"helix_divergence_total{cluster="B"} 1"#,
+            ])
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_acknowledged_write_whose_record_was_refused_is_counted() {
+    staged(1, async |mut stage| {
+        stage.moods.b.set(Mood::Error(OVERLOADED));
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage.shows(&["helix_ack_unqueued_total 0"]).await;
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage.shows(&["helix_ack_unqueued_total 1"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_error_that_is_passed_on_is_counted_once() {
+    staged(10, async |mut stage| {
+        stage.moods.a.set(Mood::Error(INVALID));
+        stage.moods.b.set(Mood::Error(INVALID));
+        assert_eq!(stage.query(WRITE).await, 0x00);
+        stage
+            .shows(&[
+                r#"helix_client_errors_total{code="invalid"} 1"#,
+                r#"helix_divergence_total{cluster="A"} 0"#,
+                r#"helix_divergence_total{cluster="B"} 0"#,
+            ])
+            .await;
+    })
+    .await;
+}
+
+/// Runs a story with `ack_anyway` and a queue for so many records; reads begin at A.
+async fn staged<F: Future<Output = ()>>(records: usize, story: impl FnOnce(Stage) -> F) {
+    let mut rules = policy::Config::default();
+    rules.writes.on_queue_failure = OnQueueFailure::AckAnyway;
+    rules.reads.strategy = ReadStrategy::Sticky {
+        preferred: Preferred::Side(Side::A),
+        cooldown: Duration::ZERO,
+    };
+    let local = LocalSet::new();
+    local
+        .run_until(async { story(Stage::new(rules, records).await).await })
+        .await;
+}
+
+fn cluster_of(side: Side, port: u16) -> cluster::Config {
+    let host = "127.0.0.1".to_owned();
+    let points = ContactPoints::new(ContactPoint { host, port }, []);
+    cluster::Config::new(Name::new(side.label()).unwrap(), points)
+}
+
+fn shared(rules: policy::Config, records: usize) -> Arc<Shared> {
+    let config = dispatch::Config {
+        deadlines: Deadlines {
+            read: Duration::from_millis(300),
+            write: Duration::from_millis(200),
+            ..Deadlines::default()
+        },
+        ..dispatch::Config::default()
+    };
+    let health = Health::new(&rules, Sides::BOTH, 0);
+    let news = unseen(&config.advertise, config.protocol_max.number());
+    Arc::new(Shared {
+        config,
+        instance: "counted".to_owned(),
+        policy: Policy::new(rules, Sides::BOTH),
+        clock: Clock::new(0),
+        registry: Registry::default(),
+        queue: Some(Arc::new(Memory::new(
+            NonZeroUsize::new(records).unwrap(),
+            || 0,
+        ))),
+        news: ArcSwap::from_pointee(news),
+        view: watch::channel(health.view()).1,
+        renewed: watch::channel(0).1,
+        reports: mpsc::channel(1).0,
+        jobs: mpsc::channel(1).0,
+        names: Pair::from_fn(|side| side.label().to_owned()),
+    })
+}
+
+/// Starts the worker and its acceptor; returns where clients connect.
+fn run(desk: Rc<Desk<Outlet>>, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let config = session::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ..session::Config::default()
+    };
+    let mut acceptor = Acceptor::bind(&config).unwrap();
+    let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
+    let sessions = Sessions::new(config, Version::V4);
+    let stop = watch::Sender::new(false);
+    let (stopped, until) = (stop.subscribe(), stop.subscribe());
+    tasks.spawn_local(async move {
+        let _stop = stop;
+        acceptor.run(until).await.unwrap();
+    });
+    tasks.spawn_local(async move {
+        let _loops = desk.start();
+        serve(arrivals, desk, sessions, stopped, Duration::ZERO).await;
+    });
+    address
+}
+
+async fn accept(node: TcpListener, mood: Rc<Cell<Mood>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = node.accept().await {
+        connections.spawn_local(answer(stream, Rc::clone(&mood)));
+    }
+}
+
+/// One connection of a fake node.
+async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>) {
+    while let Some((head, _)) = frame(&mut stream).await {
+        let (opcode, body) = match (head[4], mood.get()) {
+            (0x01, _) => (0x02, Vec::new()),
+            (0x05, _) => (0x06, vec![0, 0]),
+            (_, Mood::Done) => (0x08, vec![0, 0, 0, 1]),
+            (_, Mood::Error(code)) => (0x00, [&code.to_be_bytes()[..], &[0, 1, b'?']].concat()),
+            (_, Mood::Gone) => return,
+            (_, Mood::Silent) => continue,
+        };
+        let mut out = vec![0x84, 0, head[2], head[3], opcode];
+        out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+        out.extend_from_slice(&body);
+        stream.write_all(&out).await.unwrap();
+    }
+}
+
+/// Sends a request as a client and returns the answer's opcode.
+async fn ask(stream: &mut TcpStream, opcode: u8, body: &[u8]) -> u8 {
+    let mut out = vec![0x04, 0, 0, 1, opcode];
+    out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(body);
+    stream.write_all(&out).await.unwrap();
+    frame(stream).await.expect("an answer").0[4]
+}
+
+async fn frame(stream: &mut TcpStream) -> Option<([u8; 9], Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    let mut body = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
+
+/// The body of STARTUP: one option.
+fn startup() -> Vec<u8> {
+    let mut body = vec![0, 1];
+    for text in ["CQL_VERSION", "3.0.0"] {
+        body.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+        body.extend_from_slice(text.as_bytes());
+    }
+    body
+}
