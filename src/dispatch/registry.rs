@@ -51,6 +51,14 @@ pub(super) struct Template {
     pub(super) nodes: Pair<ArcSwapOption<Node>>,
 }
 
+impl Template {
+    /// Whether it would be the same if this side were asked again and said this.
+    pub(super) fn says(&self, side: Side, node: &Node, shown: u64) -> bool {
+        let known = self.nodes[side].load();
+        self.shown == shown && known.as_deref() == Some(node)
+    }
+}
+
 /// All prepared statements of the process.
 #[derive(Debug)]
 pub struct Registry {

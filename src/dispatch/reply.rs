@@ -207,6 +207,12 @@ impl<C: Client> Desk<C> {
     ) {
         let registry = &self.shared.registry;
         let before = registry.get(&id);
+        // Every connection of a driver prepares what the others have prepared already.
+        if let (Some(before), Some((side, node))) = (&before, &node)
+            && before.says(*side, node, shown)
+        {
+            return;
+        }
         let nodes = Pair::from_fn(|of| match &node {
             Some((side, node)) if *side == of => ArcSwapOption::from(Some(Arc::clone(node))),
             Some(_) | None => ArcSwapOption::from(
