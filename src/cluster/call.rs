@@ -159,7 +159,7 @@ impl Sink for Calls {
         self.tell(ticket, Err(Failure::Lost(lost.clone())));
     }
 
-    fn taught(&self, _side: Side, ticket: u64, taught: &Taught<'_>) {
+    fn taught(&self, _side: Side, ticket: u64, _id: &Id, taught: &Taught<'_>) {
         let lesson = match taught {
             Taught::Known(prepared) => Ok(Lesson {
                 id: prepared.id.into(),
@@ -297,7 +297,7 @@ impl Line {
         answer: oneshot::Receiver<Result<T, Failure>>,
         within: Duration,
     ) -> Result<T, Failure> {
-        let (connection, _) = sent.inspect_err(|_| {
+        let (connection, stream) = sent.inspect_err(|_| {
             self.calls.waiting.borrow_mut().remove(&ticket);
         })?;
         match timeout(within, answer).await {
@@ -305,11 +305,11 @@ impl Line {
             Ok(Err(_)) => Err(Failure::Lost(Lost::Broken("shutting down".to_owned()))),
             Err(_elapsed) => {
                 self.calls.waiting.borrow_mut().remove(&ticket);
-                connection.orphan();
-                match connection.is_ready() {
-                    true => Err(Failure::Timeout(within)),
-                    false => Err(Failure::Refused(Refused::Down)),
+                if connection.withdraw(stream) {
+                    return Err(Failure::Refused(Refused::Down));
                 }
+                connection.orphan();
+                Err(Failure::Timeout(within))
             }
         }
     }

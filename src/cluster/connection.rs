@@ -44,6 +44,9 @@ pub struct Connection<T> {
     pub(super) outbox: Outbox,
     pub(super) inflight: RefCell<Inflight<Owner<T>>>,
     pub(super) state: Cell<State>,
+    /// Frames that wait for the dialling to end: until then each can be taken back.
+    pending: RefCell<Vec<(NodeStream, Vec<u8>)>>,
+    pending_bytes: Cell<usize>,
     /// Frames that have arrived: whoever waits can tell whether the node said anything since.
     answered: Cell<u64>,
     /// Frames that had arrived at the last heartbeat.
@@ -61,6 +64,8 @@ impl<T: Copy> Connection<T> {
             outbox: Outbox::default(),
             inflight: RefCell::default(),
             state: Cell::new(State::Dialing),
+            pending: RefCell::default(),
+            pending_bytes: Cell::new(0),
             answered: Cell::new(0),
             answered_before: Cell::new(0),
             is_asked: Cell::new(false),
@@ -80,6 +85,30 @@ impl<T: Copy> Connection<T> {
         self.state.get() == State::Ready
     }
 
+    /// The node takes requests from now on: what waited for that goes out.
+    pub(super) fn ready(&self, buffers: &Buffers) {
+        self.state.set(State::Ready);
+        self.pending_bytes.set(0);
+        for (_, frame) in self.pending.take() {
+            self.outbox
+                .put(buffers, |out| out.extend_from_slice(&frame));
+        }
+    }
+
+    /// Takes a request back that has not gone out. True if it never will; false if the node may
+    /// have it.
+    #[must_use]
+    pub fn withdraw(&self, stream: NodeStream) -> bool {
+        let mut pending = self.pending.borrow_mut();
+        let Some(at) = pending.iter().position(|(of, _)| *of == stream) else {
+            return false;
+        };
+        let (_, frame) = pending.remove(at);
+        self.pending_bytes
+            .set(self.pending_bytes.get() - frame.len());
+        self.inflight.borrow_mut().answer(stream).is_some()
+    }
+
     /// Says that a request on this connection was given up. Its stream id stays in use until the
     /// answer comes; a connection with too many such ids is replaced.
     pub fn orphan(&self) {
@@ -94,7 +123,8 @@ impl<T: Copy> Connection<T> {
         self.orphans.set(self.orphans.get().saturating_sub(1));
     }
 
-    /// Puts one request on its way. While the connection is being dialled it waits in the outbox.
+    /// Puts one request on its way. While the connection is being dialled it waits, see
+    /// [`Connection::withdraw`].
     ///
     /// # Errors
     /// If it cannot be taken; then nothing was sent.
@@ -107,7 +137,7 @@ impl<T: Copy> Connection<T> {
         opcode: Opcode,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<NodeStream, Refused> {
-        if OUTBOX_MAX < self.outbox.len() {
+        if OUTBOX_MAX < self.outbox.len() + self.pending_bytes.get() {
             return Err(Refused::Busy);
         }
         let stream = self
@@ -115,17 +145,21 @@ impl<T: Copy> Connection<T> {
             .borrow_mut()
             .take(owner)
             .ok_or(Refused::Busy)?;
-        self.outbox.put(buffers, |out| {
-            let begun = put::begin(
-                out,
-                (self.version, Direction::Request),
-                flags,
-                stream.0,
-                opcode,
-            );
+        let write = |out: &mut Vec<u8>| {
+            let of = (self.version, Direction::Request);
+            let begun = put::begin(out, of, flags, stream.0, opcode);
             body(out);
             put::end(out, begun);
-        });
+        };
+        if self.state.get() == State::Dialing {
+            let mut frame = Vec::new();
+            write(&mut frame);
+            self.pending_bytes
+                .set(self.pending_bytes.get() + frame.len());
+            self.pending.borrow_mut().push((stream, frame));
+        } else {
+            self.outbox.put(buffers, write);
+        }
         Ok(stream)
     }
 }

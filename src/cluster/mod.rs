@@ -57,8 +57,8 @@ pub trait Sink: 'static {
     /// No answer will come.
     fn lost(&self, side: Side, ticket: Self::Ticket, lost: &Lost);
 
-    /// What came of [`Cluster::teach`].
-    fn taught(&self, side: Side, ticket: Self::Ticket, taught: &Taught<'_>);
+    /// What came of [`Cluster::teach`] of the statement that the proxy calls `id`.
+    fn taught(&self, side: Side, ticket: Self::Ticket, id: &Id, taught: &Taught<'_>);
 
     /// A connection is ready for requests.
     fn opened(&self, _side: Side) {}
@@ -221,7 +221,7 @@ impl<S: Sink> Cluster<S> {
     fn tell_taught(&self, id: Id, sink: &S, taught: &Taught<'_>) {
         let waiting = self.waiting.borrow_mut().leave(id);
         for ticket in waiting {
-            sink.taught(self.side, ticket, taught);
+            sink.taught(self.side, ticket, &id, taught);
         }
     }
 
@@ -401,7 +401,7 @@ async fn serve<S: Sink>(
         }
     };
     cluster.dialled(Ok(()));
-    connection.state.set(State::Ready);
+    connection.ready(&cluster.buffers);
     let Some(sink) = cluster.sink.upgrade() else {
         return Lost::Broken("shutting down".to_owned());
     };

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::flow::{Action, Actions, Input};
 use super::registry::{Entry, Node};
-use super::request::{Held, Request, What, orphan};
+use super::request::{Held, Request, Sent, What, orphan};
 use super::table::{Key, Term};
 use super::verdict::judge;
 use super::{Client, Desk, Error};
-use crate::cluster::prepare::Taught;
+use crate::cluster::prepare::{Id, Taught};
 use crate::cluster::{Connection, Lost, Refused, Sink};
 use crate::pair::Side;
 use crate::policy::{Report, Verdict};
@@ -36,6 +36,7 @@ impl<C: Client> Sink for Desk<C> {
             };
             request.legs[side].sent = None;
             if frame.header.opcode == Opcode::Error
+                && request.flow.waiting().contains(side)
                 && let Some(entry) = unprepared(request, side, &frame)
             {
                 self.metrics.unprepared(side);
@@ -93,20 +94,23 @@ impl<C: Client> Sink for Desk<C> {
         self.advance(key, Input::Answered(side, verdict), None);
     }
 
-    fn taught(&self, side: Side, key: Key, taught: &Taught<'_>) {
+    fn taught(&self, side: Side, key: Key, id: &Id, taught: &Taught<'_>) {
         let outcome = {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 return;
             };
+            if let (Taught::Known(prepared), Some(entry)) = (taught, request.entry(id)) {
+                entry.learn(side, Arc::new(node_of(prepared, request.version)));
+            }
+            // Settled meanwhile: to send it now would be to apply what counts as not applied.
+            if !request.flow.waiting().contains(side) {
+                return;
+            }
             match taught {
-                Taught::Known(prepared) => {
-                    if let Some(entry) = request.unknown_to(side).or_else(|| sole(request)) {
-                        entry.learn(side, Arc::new(node_of(prepared, request.version)));
-                    }
-                    self.send_or_teach(key, request, side)
-                        .map_err(|verdict| (verdict, None))
-                }
+                Taught::Known(_) => self
+                    .send_or_teach(key, request, side)
+                    .map_err(|verdict| (verdict, None)),
                 Taught::Refused(frame) => {
                     let judged = judge(frame, true, request.hash());
                     self.hear(side, judged.report);
@@ -118,14 +122,6 @@ impl<C: Client> Sink for Desk<C> {
         if let Err((verdict, frame)) = outcome {
             self.advance(key, Input::Answered(side, verdict), frame);
         }
-    }
-}
-
-/// The one prepared statement of an EXECUTE.
-fn sole<C>(request: &Request<C>) -> Option<Rc<Entry>> {
-    match &request.what {
-        What::Execute(entry) => Some(Rc::clone(entry)),
-        What::Batch(_) | What::Prepare(_) | What::Query(_) => None,
     }
 }
 
@@ -249,9 +245,8 @@ impl<C: Client> Desk<C> {
         let way = (request.version, request.keyspace());
         let kind = (request.flags, request.opcode());
         let sent = cluster.send(key, way, kind, |out| request.put(side, out));
-        let (connection, _stream) = sent.map_err(|refused| self.refused(side, refused))?;
-        let answered = connection.answered();
-        request.legs[side].sent = Some((connection, answered));
+        let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;
+        request.legs[side].sent = Some(Sent::new(connection, stream));
         Ok(())
     }
 

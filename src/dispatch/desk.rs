@@ -220,11 +220,12 @@ impl<C: Client> Desk<C> {
                 return;
             };
             for side in request.flow.waiting().iter() {
-                let leg = &request.legs[side];
-                if !super::request::is_on_its_way(leg) {
+                let leg = &mut request.legs[side];
+                let was_silent = leg.was_silent();
+                if leg.withdraw() {
                     unsent = unsent.with(side);
                 }
-                reports[side] = match leg.sent.is_none() || super::request::was_silent(leg) {
+                reports[side] = match was_silent {
                     true => Some(Report::Strike),
                     false => Some(Report::Sick(request.hash())),
                 };
@@ -293,10 +294,10 @@ impl<C: Client> Desk<C> {
                 let Some(request) = table.get_mut(key) else {
                     continue;
                 };
-                let leg = &request.legs[side];
-                !leg.sent
-                    .as_ref()
-                    .is_some_and(|(connection, _)| connection.is_ready())
+                if !request.flow.waiting().contains(side) {
+                    continue;
+                }
+                request.legs[side].withdraw()
             };
             self.advance(key, Input::Out { side, unsent }, None);
         }

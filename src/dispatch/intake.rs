@@ -361,7 +361,12 @@ impl<C: Client> Desk<C> {
         match class {
             Class::Read if intake.consistency.is_serial() => {
                 self.metrics.client_request(RequestKind::Read);
-                self.only(self.shared.policy.home())
+                let home = self.shared.policy.home();
+                match intake.pinned {
+                    // Only home answers at a serial consistency, and it cannot go on with this page.
+                    Some(side) if side != home => unsent(side),
+                    Some(_) | None => self.only(home),
+                }
             }
             Class::Read => {
                 self.metrics.client_request(RequestKind::Read);
@@ -455,18 +460,25 @@ impl<C: Client> Desk<C> {
 
     /// What only this side can answer.
     fn only(&self, first: Side) -> (Flow, Actions, Term) {
-        let plan = ReadPlan {
-            first,
-            then: None,
-            avoided: None,
-        };
-        let is_out = self.shared.policy.is_dual() && self.view.get().out.contains(first);
-        let (read, actions) = if is_out {
-            Read::unsent(plan)
-        } else {
-            Read::new(plan)
-        };
+        if self.shared.policy.is_dual() && self.view.get().out.contains(first) {
+            return unsent(first);
+        }
+        let (read, actions) = Read::new(alone(first));
         (Flow::Read(read), actions, Term::Read)
+    }
+}
+
+/// Answered without asking anybody: this side could, and is away.
+fn unsent(side: Side) -> (Flow, Actions, Term) {
+    let (read, actions) = Read::unsent(alone(side));
+    (Flow::Read(read), actions, Term::Read)
+}
+
+const fn alone(first: Side) -> ReadPlan {
+    ReadPlan {
+        first,
+        then: None,
+        avoided: None,
     }
 }
 

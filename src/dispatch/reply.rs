@@ -95,6 +95,18 @@ impl<C: Client> Desk<C> {
         }
     }
 
+    /// The answer makes no sense: the node may have done what it was asked.
+    fn garbled(&self, request: &Request<C>) -> Error {
+        match class_of(request) {
+            Some(Class::Read) | None if matches!(request.flow, Flow::Read(_)) => {
+                Error::ReadTimeout {
+                    consistency: request.consistency,
+                }
+            }
+            Some(_) | None => self.write_unknown(request),
+        }
+    }
+
     #[expect(clippy::unused_self, reason = "reads as the others")]
     fn write_unknown(&self, request: &Request<C>) -> Error {
         Error::WriteUnknown {
@@ -119,6 +131,9 @@ impl<C: Client> Desk<C> {
         if opcode == Opcode::Error {
             return self.pass_error(request, flags, body);
         }
+        if opcode != Opcode::Result {
+            return self.refuse(request, &self.garbled(request));
+        }
         request
             .client
             .answer(to, flags, opcode, |out| out.extend_from_slice(body));
@@ -128,14 +143,12 @@ impl<C: Client> Desk<C> {
     fn pass_result(&self, request: &Request<C>, side: Side, flags: u8, body: &[u8]) {
         let to = (request.version, request.stream);
         let Ok((prefix, content)) = Prefix::split(flags, body) else {
-            return self.refuse(request, &self.unheard(request));
+            return self.refuse(request, &self.garbled(request));
         };
         if let What::Prepare(known) = &request.what {
             return self.pass_prepared(request, side, (flags, prefix), content, known);
         }
-        if let What::Query(known) = &request.what
-            && let Class::Use(keyspace) = &known.statement.class
-        {
+        if let Some(Class::Use(keyspace)) = class_of(request) {
             request.client.use_keyspace(keyspace);
         }
         match result::paging(content) {
@@ -230,6 +243,15 @@ impl<C: Client> Desk<C> {
             nodes,
         }));
         self.prepared.forget(&id);
+    }
+}
+
+/// The class of a single statement.
+fn class_of<C>(request: &Request<C>) -> Option<&Class> {
+    match &request.what {
+        What::Execute(entry) => Some(&entry.known.statement.class),
+        What::Query(known) => Some(&known.statement.class),
+        What::Batch(_) | What::Prepare(_) => None,
     }
 }
 

@@ -8,11 +8,12 @@ use super::known::Known;
 use super::paging;
 use super::registry::Entry;
 use crate::cluster::Connection;
+use crate::cluster::prepare::Id;
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::Verdict;
 use crate::replay::Seq;
 use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
-use crate::wire::{ClientStream, Consistency, Cursor, Opcode, Version};
+use crate::wire::{ClientStream, Consistency, Cursor, NodeStream, Opcode, Version};
 
 use super::table::Key;
 
@@ -95,8 +96,7 @@ pub(super) enum Held {
 /// One side's part, as far as sockets go.
 #[derive(Debug)]
 pub(super) struct Leg {
-    /// Where it was sent, and how many frames had arrived there by then.
-    pub(super) sent: Option<(Rc<Connection<Key>>, u64)>,
+    pub(super) sent: Option<Sent>,
     /// PREPAREs that it needed.
     pub(super) lessons: u8,
     pub(super) held: Held,
@@ -146,18 +146,45 @@ pub(super) const fn legs() -> Pair<Leg> {
     Pair::new(Leg::new(), Leg::new())
 }
 
-/// Whether the node may have the request: it was sent on a connection that was ready since.
-pub(super) fn is_on_its_way(leg: &Leg) -> bool {
-    leg.sent
-        .as_ref()
-        .is_some_and(|(connection, _)| connection.is_ready())
+/// Where a leg was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    connection: Rc<Connection<Key>>,
+    stream: NodeStream,
+    /// Frames that had arrived there by then.
+    answered: u64,
 }
 
-/// Whether the leg's node has said anything since the request was sent.
-pub(super) fn was_silent(leg: &Leg) -> bool {
-    leg.sent
-        .as_ref()
-        .is_some_and(|(connection, answered)| connection.answered() == *answered)
+impl Sent {
+    pub(super) fn new(connection: Rc<Connection<Key>>, stream: NodeStream) -> Self {
+        let answered = connection.answered();
+        Self {
+            connection,
+            stream,
+            answered,
+        }
+    }
+}
+
+impl Leg {
+    /// Takes back what has not gone out. Whether the node surely never gets it.
+    pub(super) fn withdraw(&mut self) -> bool {
+        let surely = self
+            .sent
+            .as_ref()
+            .is_none_or(|sent| sent.connection.withdraw(sent.stream));
+        if surely {
+            self.sent = None;
+        }
+        surely
+    }
+
+    /// Whether the leg's node has said anything since the request was sent.
+    pub(super) fn was_silent(&self) -> bool {
+        self.sent
+            .as_ref()
+            .is_none_or(|sent| sent.connection.answered() == sent.answered)
+    }
 }
 
 impl<C> Request<C> {
@@ -179,7 +206,12 @@ impl<C> Request<C> {
     pub(super) fn keyspace(&self) -> Option<&str> {
         let needs = match &self.what {
             What::Batch(batch) => batch.needs_keyspace,
-            What::Execute(_) => false,
+            What::Execute(entry) => {
+                if let crate::statement::Class::Use(keyspace) = &entry.known.statement.class {
+                    return Some(keyspace);
+                }
+                false
+            }
             What::Prepare(known) | What::Query(known) => {
                 if let crate::statement::Class::Use(keyspace) = &known.statement.class {
                     return Some(keyspace);
@@ -215,6 +247,16 @@ impl<C> Request<C> {
         match &self.what {
             What::Batch(batch) => batch.entries.iter().flatten().find(unknown).cloned(),
             What::Execute(entry) => Some(entry).filter(unknown).cloned(),
+            What::Prepare(_) | What::Query(_) => None,
+        }
+    }
+
+    /// The prepared statement that the proxy calls `id`.
+    pub(super) fn entry(&self, id: &Id) -> Option<Rc<Entry>> {
+        let is_it = |entry: &&Rc<Entry>| entry.template.id == *id;
+        match &self.what {
+            What::Batch(batch) => batch.entries.iter().flatten().find(is_it).cloned(),
+            What::Execute(entry) => Some(entry).filter(is_it).cloned(),
             What::Prepare(_) | What::Query(_) => None,
         }
     }
@@ -296,7 +338,7 @@ impl<C> Request<C> {
 
 /// Gives up on a leg whose answer has not come.
 pub(super) fn orphan(leg: &Leg) {
-    if let Some((connection, _)) = &leg.sent {
-        connection.orphan();
+    if let Some(sent) = &leg.sent {
+        sent.connection.orphan();
     }
 }

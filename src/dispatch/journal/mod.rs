@@ -8,7 +8,7 @@ mod unsaved;
 use std::sync::Arc;
 
 use super::flow::Action;
-use super::request::{Flow, Request, What, is_on_its_way};
+use super::request::{Flow, Request, What};
 use super::table::Key;
 use super::{Client, Desk};
 use crate::pair::{Side, Sides};
@@ -187,8 +187,7 @@ fn reason<C>(request: &Request<C>, owes: Sides) -> Reason {
     };
     let of_side = |side: Side| match &request.legs[side].sent {
         _ if write.is_away(side) => Reason::Down,
-        Some(_) if is_on_its_way(&request.legs[side]) => Reason::Timeout,
-        Some(_) => Reason::Down,
+        Some(_) => Reason::Timeout,
         None => Reason::Failed,
     };
     owes.iter().next().map_or(Reason::Failed, of_side)

@@ -1,0 +1,179 @@
+"""Two clusters that are not real, for what no real one does on demand: late answers at chosen moments.
+
+A `Fake` speaks enough protocol v4 for the proxy to believe it and notes what it was told to apply; a
+`Client` sends frames by hand, so that several can be under way at once.
+"""
+
+import asyncio
+import hashlib
+import struct
+
+VOID = struct.pack(">i", 1)
+
+
+def string(text):
+    return short_bytes(text.encode())
+
+
+def short_bytes(data):
+    return struct.pack(">H", len(data)) + data
+
+
+def long_bytes(data):
+    return struct.pack(">i", len(data)) + data
+
+
+class Fake:
+    """One node. Delays are in seconds and apply from the moment they are set."""
+
+    def __init__(self, name):
+        self.name = name
+        self.ready_after = self.prepared_after = self.applied_after = 0
+        self.applied = []
+        self.texts = {}
+        self.server = None
+
+    async def start(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        return self
+
+    @property
+    def contact_point(self):
+        return "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
+
+    async def serve(self, reader, writer):
+        keyspace = [None]
+        pending = set()
+        try:
+            while True:
+                head = await reader.readexactly(9)
+                _, _, stream, opcode, length = struct.unpack(">BBhBI", head)
+                body = await reader.readexactly(length)
+                task = asyncio.ensure_future(self.handle(writer, keyspace, stream, opcode, body))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def handle(self, writer, keyspace, stream, opcode, body):
+        answer, content = await self.answer(keyspace, opcode, body)
+        writer.write(struct.pack(">BBhBI", 0x84, 0, stream, answer, len(content)) + content)
+
+    async def answer(self, keyspace, opcode, body):
+        if opcode == 0x01:
+            await asyncio.sleep(self.ready_after)
+            return 0x02, b""
+        if opcode == 0x05:
+            return 0x06, struct.pack(">H", 0)
+        if opcode == 0x07:
+            (length,) = struct.unpack_from(">i", body)
+            return await self.run(keyspace, body[4 : 4 + length].decode())
+        if opcode == 0x09:
+            (length,) = struct.unpack_from(">i", body)
+            return await self.prepare(body[4 : 4 + length].decode())
+        if opcode == 0x0A:
+            (length,) = struct.unpack_from(">H", body)
+            return await self.run(keyspace, self.texts[body[2 : 2 + length]])
+        if opcode == 0x0D:
+            return await self.apply([(keyspace[0], *child) for child in self.children(body)])
+        return 0x02, b""
+
+    async def run(self, keyspace, text):
+        if "system.local" in text:
+            cells = [b"fake", b"3.4.5", b"dc1", b"org.apache.cassandra.dht.Murmur3Partitioner", b"r1", b"4.1.0", bytes(16)]
+            return 0x08, struct.pack(">iiii", 2, 4, len(cells), 1) + b"".join(map(long_bytes, cells))
+        if text.startswith("SELECT"):
+            return 0x08, struct.pack(">iiii", 2, 4, 6, 0)
+        if text.upper().startswith("USE "):
+            keyspace[0] = text[4:].strip('"')
+            return 0x08, struct.pack(">i", 3) + string(keyspace[0])
+        if "overload" in text and self.name == "B":
+            return 0x00, struct.pack(">i", 0x1001) + string("overloaded")
+        return await self.apply([(keyspace[0], text)])
+
+    async def apply(self, what):
+        self.applied += what
+        await asyncio.sleep(self.applied_after)
+        return 0x08, VOID
+
+    async def prepare(self, text):
+        identity = hashlib.md5((self.name + text).encode()).digest()
+        self.texts[identity] = text
+        await asyncio.sleep(self.prepared_after)
+        markers = text.count("?")
+        variables = struct.pack(">iii", 1, markers, 0) + string("ks") + string("t")
+        variables += b"".join(string(f"v{n}") + struct.pack(">H", 0x0D) for n in range(markers))
+        if markers == 0:
+            variables = struct.pack(">iii", 0, 0, 0)
+        return 0x08, struct.pack(">i", 4) + short_bytes(identity) + variables + struct.pack(">ii", 4, 0)
+
+    def children(self, body):
+        at, count = 3, struct.unpack_from(">H", body, 1)[0]
+        for _ in range(count):
+            prepared = body[at] == 1
+            (length,) = struct.unpack_from(">H" if prepared else ">i", body, at + 1)
+            at += 3 if prepared else 5
+            what = body[at : at + length]
+            at += length
+            (values,) = struct.unpack_from(">H", body, at)
+            at += 2
+            bound = []
+            for _ in range(values):
+                (length,) = struct.unpack_from(">i", body, at)
+                bound.append(body[at + 4 : at + 4 + length])
+                at += 4 + max(length, 0)
+            yield self.texts[what] if prepared else what.decode(), *bound
+
+
+class Client:
+    """Speaks to the proxy; every request is a future of opcode and body."""
+
+    @classmethod
+    async def open(cls, port):
+        self = cls()
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        self.waiting, self.last = {}, 0
+        self.task = asyncio.ensure_future(self.read())
+        assert (await self.ask(0x01, struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")))[0] == 0x02
+        return self
+
+    async def read(self):
+        try:
+            while True:
+                _, _, stream, opcode, length = struct.unpack(">BBhBI", await self.reader.readexactly(9))
+                self.waiting.pop(stream).set_result((opcode, await self.reader.readexactly(length)))
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            for future in self.waiting.values():
+                future.set_exception(ConnectionError(str(error)))
+
+    def ask(self, opcode, body):
+        self.last += 1
+        future = self.waiting[self.last] = asyncio.get_running_loop().create_future()
+        self.writer.write(struct.pack(">BBhBI", 4, 0, self.last, opcode, len(body)) + body)
+        return future
+
+    def query(self, text):
+        return self.ask(0x07, long_bytes(text.encode()) + struct.pack(">HB", 1, 0))
+
+    async def prepare(self, text):
+        opcode, body = await self.ask(0x09, long_bytes(text.encode()))
+        assert opcode == 0x08, body
+        (length,) = struct.unpack_from(">H", body, 4)
+        return body[6 : 6 + length]
+
+    def execute(self, identity, *values):
+        bound = struct.pack(">H", len(values)) + b"".join(map(long_bytes, values)) if values else b""
+        return self.ask(0x0A, short_bytes(identity) + struct.pack(">HB", 1, 1 if values else 0) + bound)
+
+    def batch(self, *children):
+        body = struct.pack(">BH", 0, len(children))
+        for identity, *values in children:
+            body += b"\1" + short_bytes(identity) + struct.pack(">H", len(values))
+            body += b"".join(map(long_bytes, values))
+        return self.ask(0x0D, body + struct.pack(">HB", 1, 0))
+
+
+def is_error(answer):
+    return answer[0] == 0x00
