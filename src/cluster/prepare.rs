@@ -104,8 +104,19 @@ impl<T> Waiting<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{JoinSet, LocalSet};
+
     use super::*;
-    use crate::wire::Version;
+    use crate::cluster::call::Line;
+    use crate::cluster::{Config, ContactPoint, ContactPoints, Name};
+    use crate::pair::Side;
+    use crate::wire::header::Direction;
+    use crate::wire::{Opcode, Version, put};
 
     const WITHIN: Duration = Duration::from_secs(5);
     const ID: Id = [7; 16];
@@ -148,5 +159,65 @@ mod tests {
         }
         assert_eq!(waiting.join(ID, 0, WITHIN), Err(Refused::Busy));
         assert_eq!(waiting.leave(ID).len(), STREAMS_MAX);
+    }
+
+    /// A node that lets in and then counts what it leaves without an answer.
+    async fn listen_only(mut stream: TcpStream, prepares: Rc<Cell<usize>>) {
+        let mut read = Vec::new();
+        while stream.read_buf(&mut read).await.is_ok_and(|n| n != 0) {
+            let mut answers = Vec::new();
+            let mut rest = &read[..];
+            while let Some((frame, behind)) =
+                Frame::scan(rest, Direction::Request, 1 << 20).unwrap()
+            {
+                if frame.header.opcode == Opcode::Startup {
+                    let way = (frame.header.version, Direction::Response);
+                    let begun =
+                        put::begin(&mut answers, way, 0, frame.header.stream, Opcode::Ready);
+                    put::end(&mut answers, begun);
+                } else {
+                    prepares.set(prepares.get() + 1);
+                }
+                rest = behind;
+            }
+            read = rest.to_vec();
+            stream.write_all(&answers).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_prepared_again_after_a_prepare_without_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let host = "127.0.0.1".to_owned();
+        let points = ContactPoints::new(ContactPoint { host, port }, []);
+        let mut config = Config::new(Name::new("b").unwrap(), points);
+        config.connect_timeout = Duration::from_secs(1);
+        let (config, prepares) = (Arc::new(config), Rc::new(Cell::new(0)));
+        let seen = Rc::clone(&prepares);
+        let talk = async move {
+            let mut tasks = JoinSet::new();
+            tasks.spawn_local(async move {
+                let mut clients = JoinSet::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    clients.spawn_local(listen_only(stream, Rc::clone(&prepares)));
+                }
+            });
+            let line = Line::new(Side::B, config, Rc::default());
+            let teach = |within| line.teach((Version::V4, None), ID, "SELECT", within);
+            // The first waits; the second comes after the deadline; the third is a fresh one.
+            let mut counts = Vec::new();
+            for within in [
+                Duration::from_millis(1_100),
+                WITHIN,
+                Duration::from_millis(200),
+            ] {
+                teach(within).await.unwrap_err();
+                counts.push(seen.get());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            counts
+        };
+        assert_eq!(LocalSet::new().run_until(talk).await, [1, 1, 2]);
     }
 }
