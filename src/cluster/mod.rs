@@ -8,6 +8,7 @@ mod config;
 pub mod connection;
 mod dial;
 pub mod inflight;
+mod keyspaces;
 pub mod prepare;
 pub mod watch;
 
@@ -27,10 +28,9 @@ use crate::wire::{Frame, NodeStream, Opcode, Version};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::{Answers, Owner, State};
-use prepare::{Id, Taught, Waiting};
+use keyspaces::Keyspaces;
+use prepare::{Id, Joined, Taught, Waiting};
 
-/// Connections bound to a keyspace that one thread keeps to one host; least recently used go first.
-const KEYSPACES_MAX: usize = 8;
 /// Requests given up on one connection before it is replaced.
 const ORPHANS_MAX: usize = 16_384;
 /// How long a failed address is left alone at first, doubling up to [`REDIAL_MAX`].
@@ -116,12 +116,6 @@ pub type Sent<S> = (Held<S>, NodeStream);
 /// A connection that carries a sink's tickets.
 pub type Held<S> = Rc<Connection<<S as Sink>::Ticket>>;
 
-struct Bound<T> {
-    version: Version,
-    keyspace: Box<str>,
-    connection: Rc<Connection<T>>,
-}
-
 /// One cluster, seen from one thread.
 pub struct Cluster<S: Sink> {
     side: Side,
@@ -130,7 +124,7 @@ pub struct Cluster<S: Sink> {
     sink: Weak<S>,
     itself: Weak<Self>,
     plain: [RefCell<Option<Held<S>>>; Version::ALL.len()],
-    bound: RefCell<Vec<Bound<S::Ticket>>>,
+    bound: RefCell<Keyspaces<S::Ticket>>,
     waiting: RefCell<Waiting<S::Ticket>>,
     tasks: RefCell<JoinSet<()>>,
     host: Cell<usize>,
@@ -195,14 +189,15 @@ impl<S: Sink> Cluster<S> {
         text: &str,
     ) -> Result<(), Refused> {
         let connection = self.connection(version, keyspace)?;
-        if !self.waiting.borrow_mut().join(id, ticket) {
+        let within = self.config.connect_timeout;
+        let joined = self.waiting.borrow_mut().join(id, ticket, within);
+        if joined? == Joined::Others {
             return Ok(());
         }
         let body = |out: &mut Vec<u8>| Prepare { text }.put(out);
-        connection
-            .send(Owner::Prepare(id), &self.buffers, 0, Opcode::Prepare, body)
-            .map(drop)
-            .inspect_err(|_| drop(self.waiting.borrow_mut().leave(id)))
+        connection.send(Owner::Prepare(id), &self.buffers, 0, Opcode::Prepare, body)?;
+        self.waiting.borrow_mut().first(id, ticket, connection);
+        Ok(())
     }
 
     fn prepared(&self, id: Id, sink: &S, frame: Frame<'_>) {
@@ -249,31 +244,12 @@ impl<S: Sink> Cluster<S> {
 
     fn bound_connection(&self, version: Version, keyspace: &str) -> Result<Held<S>, Refused> {
         let mut bound = self.bound.borrow_mut();
-        bound.retain(|it| it.connection.state.get() != State::Gone);
-        let known = bound
-            .iter()
-            .position(|it| it.version == version && *it.keyspace == *keyspace);
-        if let Some(at) = known {
-            // The most recently used stands last.
-            let it = bound.remove(at);
-            let connection = Rc::clone(&it.connection);
-            bound.push(it);
+        if let Some(connection) = bound.find(version, keyspace) {
             return Ok(connection);
         }
-        if KEYSPACES_MAX <= bound.len() {
-            let idle = bound
-                .iter()
-                .position(|it| it.connection.inflight.borrow().waiting() == 0);
-            let oldest = bound.remove(idle.ok_or(Refused::Busy)?);
-            oldest.connection.outbox.close();
-        }
+        bound.make_room()?;
         let connection = self.dial(version, Some(keyspace))?;
-        let keyspace = Box::from(keyspace);
-        bound.push(Bound {
-            version,
-            keyspace,
-            connection: Rc::clone(&connection),
-        });
+        bound.add(keyspace, &connection);
         Ok(connection)
     }
 
@@ -329,6 +305,9 @@ impl<S: Sink> Cluster<S> {
         let mut pulse = tokio::time::interval(self.config.heartbeat);
         loop {
             pulse.tick().await;
+            self.bound.borrow_mut().shrink();
+            let within = self.config.connect_timeout;
+            self.waiting.borrow().abort_overdue(within);
             for connection in self.connections() {
                 self.check(&connection);
             }
@@ -337,12 +316,7 @@ impl<S: Sink> Cluster<S> {
 
     fn connections(&self) -> Vec<Held<S>> {
         let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
-        let bound: Vec<_> = self
-            .bound
-            .borrow()
-            .iter()
-            .map(|it| Rc::clone(&it.connection))
-            .collect();
+        let bound: Vec<_> = self.bound.borrow().iter().map(Rc::clone).collect();
         plain.chain(bound).filter(|it| it.is_ready()).collect()
     }
 
@@ -402,6 +376,7 @@ async fn serve<S: Sink>(
     };
     cluster.dialled(Ok(()));
     connection.ready(&cluster.buffers);
+    cluster.bound.borrow_mut().shrink();
     let Some(sink) = cluster.sink.upgrade() else {
         return Lost::Broken("shutting down".to_owned());
     };

@@ -18,6 +18,7 @@ mod known;
 mod measure;
 pub mod news;
 mod paging;
+mod plan;
 pub mod pulse;
 mod registry;
 mod reply;
