@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::replay::queue::{Disk, Options};
-use helix_proxy::replay::record::{Batch, Child, Draft, Priority, Reason, Record, Repeat};
+use helix_proxy::replay::record::{Child, Draft, Reason, Record, Repeat};
 use helix_proxy::replay::schedule::Limits;
 use helix_proxy::replay::worker::{Applied, Apply, Worker};
 use helix_proxy::replay::{Change, Queue, Receipt, Receipts, Seq};
@@ -258,22 +258,15 @@ fn record(partition: u64) -> Vec<u8> {
     };
     let mut out = Vec::new();
     Draft {
-        id: [0; 16],
         origin: "bench",
         statements: &[child],
-        batch: Batch::None,
         consistency: 6,
-        serial: None,
         timestamp: Some(1),
-        ttl_base: 0,
-        priority: Priority::High,
         partition: partition % 10_000,
-        enqueued_at: 0,
         reason: Reason::Down,
         repeat: Repeat::Yes,
         single_partition: true,
-        table: None,
-        table_id: None,
+        ..Draft::default()
     }
     .encode(&mut out);
     out

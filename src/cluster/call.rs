@@ -122,8 +122,8 @@ pub struct Calls {
     events: RefCell<Vec<Vec<u8>>>,
     /// Rings at events.
     bell: Notify,
-    /// The end of the last connection that was lost.
-    ends: watch::Sender<Option<Lost>>,
+    /// Rings when a connection ends.
+    ends: watch::Sender<()>,
 }
 
 /// Events kept until somebody takes them.
@@ -189,8 +189,8 @@ impl Sink for Calls {
         self.bell.notify_one();
     }
 
-    fn gone(&self, _side: Side, lost: &Lost) {
-        self.ends.send_replace(Some(lost.clone()));
+    fn gone(&self, _side: Side) {
+        self.ends.send_replace(());
     }
 }
 
@@ -216,10 +216,7 @@ impl Line {
     #[must_use]
     pub fn new(side: Side, config: Arc<Config>, buffers: Rc<Buffers>) -> Self {
         let calls = Rc::<Calls>::default();
-        let version = match config.protocol_max {
-            super::ProtocolMax::V3 => Version::V3,
-            super::ProtocolMax::V4 => Version::V4,
-        };
+        let version = config.protocol_max.version();
         let cluster = Cluster::new(side, config, buffers, Rc::downgrade(&calls));
         Self {
             side,
@@ -341,7 +338,7 @@ impl Line {
 
     /// Tells of connections that are lost from now on.
     #[must_use]
-    pub fn ends(&self) -> watch::Receiver<Option<Lost>> {
+    pub fn ends(&self) -> watch::Receiver<()> {
         self.calls.ends.subscribe()
     }
 

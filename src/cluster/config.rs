@@ -128,10 +128,7 @@ impl ProtocolMax {
     /// The version as the number on the wire.
     #[must_use]
     pub const fn number(self) -> u8 {
-        match self {
-            Self::V3 => 3,
-            Self::V4 => 4,
-        }
+        self.version().number()
     }
 
     /// The version as frames say it.

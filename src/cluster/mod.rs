@@ -67,7 +67,7 @@ pub trait Sink: 'static {
     fn event(&self, _side: Side, _frame: Frame<'_>) {}
 
     /// A connection that had been ready is gone; what waited on it was told before.
-    fn gone(&self, _side: Side, _lost: &Lost) {}
+    fn gone(&self, _side: Side) {}
 }
 
 /// Why a connection, and what waited on it, is lost.
@@ -427,7 +427,7 @@ impl<S: Sink> Drop for Ending<'_, S> {
             }
         }
         if was_ready {
-            sink.gone(self.cluster.side, &lost);
+            sink.gone(self.cluster.side);
         }
     }
 }

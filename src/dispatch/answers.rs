@@ -61,7 +61,7 @@ impl<C: Client> Sink for Desk<C> {
         self.metrics.backend_connected(side);
     }
 
-    fn gone(&self, side: Side, _lost: &Lost) {
+    fn gone(&self, side: Side) {
         self.metrics.backend_gone(side);
     }
 

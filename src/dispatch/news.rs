@@ -10,7 +10,6 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::config::Advertise;
 use super::intercept::{self, Facts};
 use super::shared::{News, Shared};
-use crate::cluster::Lost;
 use crate::cluster::call::{Failure, Line};
 use crate::cluster::watch::{Column, Local, columns, local, register};
 use crate::pair::{Pair, Side, Sides};
@@ -103,9 +102,12 @@ impl Reporter {
             tokio::select! {
                 () = line.event() => tokio::time::sleep(SETTLE).await,
                 () = self.nudges[side].notified() => {}
-                _ = ends.changed() => return Err(loss(&ends)),
-                // Registering again is what finds out that the connection was replaced.
-                () = tokio::time::sleep(LOOK_EVERY) => register(line).await?,
+                // It may be the one that registered: its successor has to, if there can be one.
+                _ = ends.changed() => {
+                    self.set_connected(side, false);
+                    register(line).await?;
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             self.pass_events(line);
         }
@@ -204,11 +206,6 @@ impl Reporter {
         self.shared.news.store(Arc::new(News { facts, schema }));
         self.renewed.send_modify(|count| *count += 1);
     }
-}
-
-fn loss(ends: &watch::Receiver<Option<Lost>>) -> Failure {
-    let lost = ends.borrow().clone();
-    Failure::Lost(lost.unwrap_or_else(|| Lost::Broken("closed by us".to_owned())))
 }
 
 fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, protocol: u8) -> Facts {

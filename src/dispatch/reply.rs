@@ -81,29 +81,23 @@ impl<C: Client> Desk<C> {
         let was_sent = Side::ALL
             .into_iter()
             .any(|side| request.legs[side].sent.is_some());
-        match (&request.flow, &request.what) {
+        match was_sent {
+            true => self.unknown(request),
             // Not OVERLOADED, which drivers repeat by themselves (S27).
-            _ if !was_sent && request.pinned => Error::Paging(
+            false if request.pinned => Error::Paging(
                 "the cluster that began this paging is away; start it again from the first page",
             ),
-            _ if !was_sent => Error::Unreachable,
-            (Flow::Chain(_) | Flow::Write(_), _) => self.write_unknown(request),
-            (Flow::Read(_), _) if is_conditional(request) => self.write_unknown(request),
-            (Flow::Read(_), _) => Error::ReadTimeout {
-                consistency: request.consistency,
-            },
+            false => Error::Unreachable,
         }
     }
 
-    /// The answer makes no sense: the node may have done what it was asked.
-    fn garbled(&self, request: &Request<C>) -> Error {
-        match class_of(request) {
-            Some(Class::Read) | None if matches!(request.flow, Flow::Read(_)) => {
-                Error::ReadTimeout {
-                    consistency: request.consistency,
-                }
-            }
-            Some(_) | None => self.write_unknown(request),
+    /// A node may have done what it was asked: no answer came, or none that makes sense.
+    fn unknown(&self, request: &Request<C>) -> Error {
+        match request.flow {
+            Flow::Read(_) if !is_conditional(request) => Error::ReadTimeout {
+                consistency: request.consistency,
+            },
+            Flow::Chain(_) | Flow::Read(_) | Flow::Write(_) => self.write_unknown(request),
         }
     }
 
@@ -132,7 +126,7 @@ impl<C: Client> Desk<C> {
             return self.pass_error(request, flags, body);
         }
         if opcode != Opcode::Result {
-            return self.refuse(request, &self.garbled(request));
+            return self.refuse(request, &self.unknown(request));
         }
         request
             .client
@@ -143,7 +137,7 @@ impl<C: Client> Desk<C> {
     fn pass_result(&self, request: &Request<C>, side: Side, flags: u8, body: &[u8]) {
         let to = (request.version, request.stream);
         let Ok((prefix, content)) = Prefix::split(flags, body) else {
-            return self.refuse(request, &self.garbled(request));
+            return self.refuse(request, &self.unknown(request));
         };
         if let What::Prepare(known) = &request.what {
             return self.pass_prepared(request, side, (flags, prefix), content, known);
@@ -258,9 +252,9 @@ fn class_of<C>(request: &Request<C>) -> Option<&Class> {
 fn is_conditional<C>(request: &Request<C>) -> bool {
     match &request.what {
         What::Batch(batch) => batch.conditional,
-        What::Execute(entry) => entry.known.statement.class == Class::Conditional,
-        What::Query(known) => known.statement.class == Class::Conditional,
-        What::Prepare(_) => false,
+        What::Execute(_) | What::Prepare(_) | What::Query(_) => {
+            class_of(request) == Some(&Class::Conditional)
+        }
     }
 }
 

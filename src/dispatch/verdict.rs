@@ -1,8 +1,9 @@
 //! What a node's answer means for the request (DESIGN: errors; S13 to S16).
 
 use crate::policy::{Report, Verdict};
+use crate::wire::code::{self, Effect};
 use crate::wire::response::error;
-use crate::wire::{Frame, Opcode, code};
+use crate::wire::{Frame, Opcode};
 
 /// An answer, judged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,32 +38,17 @@ pub(super) fn judge(frame: &Frame<'_>, single_partition: bool, statement: u64) -
 }
 
 fn of_code(code: i32, single_partition: bool, statement: u64) -> Judged {
-    let sick = |verdict, report| Judged {
-        verdict,
-        report: Some(report),
+    let verdict = match code::effect(code, single_partition) {
+        Effect::Maybe => Verdict::Maybe,
+        Effect::NotApplied => Verdict::NotApplied,
+        Effect::Refused => Verdict::Definite,
     };
-    let unless_partial = if single_partition {
-        Verdict::NotApplied
-    } else {
-        Verdict::Maybe
+    let report = match code {
+        _ if verdict == Verdict::Definite => None,
+        code::OVERLOADED | code::IS_BOOTSTRAPPING => Some(Report::Strike),
+        _ => Some(Report::Sick(statement)),
     };
-    match code {
-        code::SYNTAX_ERROR
-        | code::UNAUTHORIZED
-        | code::INVALID
-        | code::CONFIG_ERROR
-        | code::ALREADY_EXISTS
-        | code::FUNCTION_FAILURE
-        | code::BAD_CREDENTIALS
-        | code::PROTOCOL_ERROR => Judged {
-            verdict: Verdict::Definite,
-            report: None,
-        },
-        code::OVERLOADED | code::IS_BOOTSTRAPPING => sick(unless_partial, Report::Strike),
-        code::UNAVAILABLE => sick(unless_partial, Report::Sick(statement)),
-        code::UNPREPARED => sick(Verdict::NotApplied, Report::Sick(statement)),
-        _ => sick(Verdict::Maybe, Report::Sick(statement)),
-    }
+    Judged { verdict, report }
 }
 
 #[cfg(test)]

@@ -219,4 +219,28 @@ pub mod code {
     pub const ALREADY_EXISTS: i32 = 0x2400;
     /// The node does not know this prepared id.
     pub const UNPREPARED: i32 = 0x2500;
+
+    /// What an error says about the statement that it answers (S14 to S16).
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub enum Effect {
+        /// It may have been applied, wholly or in part.
+        Maybe,
+        /// It was not, and may be later.
+        NotApplied,
+        /// It was refused for a reason that does not go away.
+        Refused,
+    }
+
+    /// The effect of a statement that was answered so; `single_partition`: the servers apply it
+    /// wholly or not at all on one partition.
+    #[must_use]
+    pub const fn effect(code: i32, single_partition: bool) -> Effect {
+        match code {
+            SYNTAX_ERROR | UNAUTHORIZED | INVALID | CONFIG_ERROR | ALREADY_EXISTS
+            | FUNCTION_FAILURE | BAD_CREDENTIALS | PROTOCOL_ERROR => Effect::Refused,
+            UNAVAILABLE | OVERLOADED | IS_BOOTSTRAPPING if single_partition => Effect::NotApplied,
+            UNPREPARED => Effect::NotApplied,
+            _ => Effect::Maybe,
+        }
+    }
 }

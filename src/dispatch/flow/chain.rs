@@ -1,7 +1,7 @@
 //! Text that nobody knows: home decides, and if it accepts, the other side gets it as well. What
 //! only one side took is an error: nothing is recorded that could make them equal.
 
-use super::{Action, Actions, Input, Reply};
+use super::{Action, Actions, Input, Reply, gave_up};
 use crate::pair::{Side, Sides};
 use crate::policy::Verdict;
 
@@ -46,22 +46,12 @@ impl Chain {
                 self.answered(side, verdict, &mut actions);
             }
             Input::Out { side, unsent } if self.waiting.contains(side) => {
-                let verdict = if unsent {
-                    Verdict::NotApplied
-                } else {
-                    Verdict::Maybe
-                };
-                self.answered(side, verdict, &mut actions);
+                self.answered(side, gave_up(unsent), &mut actions);
             }
             Input::Deadline { unsent } => {
                 let waited = self.waiting;
                 for side in waited.iter() {
-                    let verdict = if unsent.contains(side) {
-                        Verdict::NotApplied
-                    } else {
-                        Verdict::Maybe
-                    };
-                    self.answered(side, verdict, &mut actions);
+                    self.answered(side, gave_up(unsent.contains(side)), &mut actions);
                 }
             }
             Input::Answered(..) | Input::Kept(_) | Input::Out { .. } | Input::Slow => {}

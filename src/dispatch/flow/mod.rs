@@ -133,5 +133,14 @@ enum Leg {
     Waiting,
 }
 
+/// What a wait that was given up stands for: what never left for the side is not there.
+const fn gave_up(unsent: bool) -> Verdict {
+    if unsent {
+        Verdict::NotApplied
+    } else {
+        Verdict::Maybe
+    }
+}
+
 #[cfg(test)]
 mod tests;

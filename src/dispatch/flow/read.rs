@@ -1,6 +1,6 @@
 //! A read: one side, and the other when that one is sick.
 
-use super::{Action, Actions, Input, Leg, Reply};
+use super::{Action, Actions, Input, Leg, Reply, gave_up};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{ReadPlan, Verdict};
 
@@ -52,11 +52,7 @@ impl Read {
                 self.proceed(side, verdict, &mut actions);
             }
             Input::Out { side, unsent } if self.legs[side] == Leg::Waiting => {
-                let verdict = if unsent {
-                    Verdict::NotApplied
-                } else {
-                    Verdict::Maybe
-                };
+                let verdict = gave_up(unsent);
                 self.legs[side] = Leg::Done(verdict);
                 self.proceed(side, verdict, &mut actions);
             }

@@ -1,6 +1,6 @@
 //! A write over two sides: sent, counted, and recorded for the side that missed it.
 
-use super::{Action, Actions, Input, Leg, Reply};
+use super::{Action, Actions, Input, Leg, Reply, gave_up};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Ack, OnQueueFailure, Verdict, WritePlan};
 
@@ -347,12 +347,4 @@ impl Write {
 fn keep_trying(debt: Debt, actions: &mut Actions) {
     let Debt { owes, sent } = debt;
     actions.push(Action::KeepTrying { owes, sent });
-}
-
-const fn gave_up(unsent: bool) -> Verdict {
-    if unsent {
-        Verdict::NotApplied
-    } else {
-        Verdict::Maybe
-    }
 }

@@ -18,22 +18,11 @@ use crate::wire::{ClientStream, Consistency, Version};
 
 fn draft() -> Draft<'static> {
     Draft {
-        id: [0; 16],
         origin: "test",
-        statements: &[],
-        batch: record::Batch::None,
         consistency: 6,
-        serial: None,
         timestamp: Some(1),
-        ttl_base: 0,
-        priority: Priority::High,
-        partition: 0,
-        enqueued_at: 0,
-        reason: Reason::Failed,
         repeat: Repeat::Yes,
-        single_partition: false,
-        table: None,
-        table_id: None,
+        ..Draft::default()
     }
 }
 

@@ -16,8 +16,9 @@ use super::worker::{Applied, Apply};
 use crate::cluster::call::{Failure, Lesson, Line, Reply};
 use crate::pair::Side;
 use crate::statement::{StatementId, prepared};
+use crate::wire::code::{self, Effect};
 use crate::wire::request::{Batch, Child, Execute, Parameters, Query, Values, What, batch};
-use crate::wire::{Consistency, Opcode, code};
+use crate::wire::{Consistency, Opcode};
 
 /// Statements whose ids one line remembers; at the limit it starts over.
 const LESSONS_MAX: usize = 4_096;
@@ -270,37 +271,24 @@ impl Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unteachable { code, message } if is_definite(code) => Self::Refused(message),
+            Failure::Unteachable { code, message }
+                if code::effect(code, false) == Effect::Refused =>
+            {
+                Self::Refused(message)
+            }
             failure if failure.may_have_applied() => Self::Maybe(failure.to_string()),
             failure => Self::NotApplied(failure.to_string()),
         }
     }
 }
 
-/// As the live path judges (S14, S16).
+/// As the live path judges.
 fn judge(code: i32, message: String, single_partition: bool) -> Applied {
-    match code {
-        _ if is_definite(code) => Applied::Refused(message),
-        code::UNAVAILABLE | code::OVERLOADED | code::IS_BOOTSTRAPPING if single_partition => {
-            Applied::NotApplied(message)
-        }
-        code::UNPREPARED => Applied::NotApplied(message),
-        _ => Applied::Maybe(message),
+    match code::effect(code, single_partition) {
+        Effect::Maybe => Applied::Maybe(message),
+        Effect::NotApplied => Applied::NotApplied(message),
+        Effect::Refused => Applied::Refused(message),
     }
-}
-
-const fn is_definite(code: i32) -> bool {
-    matches!(
-        code,
-        code::SYNTAX_ERROR
-            | code::UNAUTHORIZED
-            | code::INVALID
-            | code::CONFIG_ERROR
-            | code::ALREADY_EXISTS
-            | code::FUNCTION_FAILURE
-            | code::BAD_CREDENTIALS
-            | code::PROTOCOL_ERROR
-    )
 }
 
 /// A fingerprint of metadata, never 0. Records hold it, so no version of this program may change it.

@@ -9,7 +9,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::*;
 use crate::cluster::{Config, ContactPoint, ContactPoints, Name};
-use crate::replay::record::{self as kept, Draft, Priority, Reason, Repeat};
+use crate::replay::record::{self as kept, Draft, Reason, Repeat};
 use crate::wire::header::Direction;
 use crate::wire::request::Prepare;
 use crate::wire::response::error::put_unprepared;
@@ -138,22 +138,14 @@ fn text() -> kept::Child<'static> {
 fn batch(statements: &[kept::Child<'_>]) -> Rc<Record> {
     let mut out = Vec::new();
     Draft {
-        id: [0; 16],
         origin: "test",
         statements,
         batch: kept::Batch::Logged,
         consistency: 6,
-        serial: None,
         timestamp: Some(1),
-        ttl_base: 0,
-        priority: Priority::High,
-        partition: 0,
-        enqueued_at: 0,
         reason: Reason::Down,
         repeat: Repeat::Yes,
-        single_partition: false,
-        table: None,
-        table_id: None,
+        ..Draft::default()
     }
     .encode(&mut out);
     Rc::new(Record::decode(&out).unwrap())

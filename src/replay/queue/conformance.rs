@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::pair::{Side, Sides};
-use crate::replay::record::{Batch, Child, Draft, Priority, Reason, Repeat};
+use crate::replay::record::{Child, Draft, Reason, Repeat};
 use crate::replay::{Change, DeadLetter, Lease, Parked, Queue, Receipt, Receipts, Refused, Seq};
 
 use super::Memory;
@@ -26,22 +26,14 @@ pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
     };
     let mut out = Vec::new();
     Draft {
-        id: [0; 16],
         origin: "test",
         statements: &[child],
-        batch: Batch::None,
         consistency: 1,
-        serial: None,
-        timestamp: None,
-        ttl_base: 0,
-        priority: Priority::High,
-        partition: 0,
         enqueued_at,
         reason: Reason::Down,
         repeat: Repeat::Yes,
         single_partition: true,
-        table: None,
-        table_id: None,
+        ..Draft::default()
     }
     .encode(&mut out);
     out

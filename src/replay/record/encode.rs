@@ -3,7 +3,8 @@
 use super::{Batch, Priority, Reason, Repeat, STATEMENTS_MAX, VERSION, child, flag};
 
 /// A record about to be written. Borrows everything; [`Draft::encode`] allocates nothing of its own.
-#[derive(Clone, Copy, Debug)]
+/// The default has no statement and may not be repeated.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Draft<'a> {
     /// UUID version 7.
     pub id: [u8; 16],

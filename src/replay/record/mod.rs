@@ -38,7 +38,7 @@ pub enum Value<'a> {
 }
 
 /// How the statements belong together.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Batch {
     /// A counter batch.
@@ -46,6 +46,7 @@ pub enum Batch {
     /// A logged batch.
     Logged = 1,
     /// One statement, no batch.
+    #[default]
     None = 0,
     /// An unlogged batch.
     Unlogged = 2,
@@ -62,7 +63,7 @@ pub enum Priority {
 }
 
 /// Why the record was made.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Reason {
     /// One side took the write, the other refused it for good.
@@ -72,6 +73,7 @@ pub enum Reason {
     /// The side was drained by an operator: not sent.
     Drained = 8,
     /// The side answered with another error.
+    #[default]
     Failed = 9,
     /// Stored ahead of the sends.
     Journal = 1,
@@ -119,10 +121,11 @@ impl Reason {
 }
 
 /// Whether it may be applied more than once.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum Repeat {
     /// Never: a counter, a list append.
+    #[default]
     No = 3,
     /// Only at the next timestamp: a whole-list assignment (S2).
     Shifted = 2,

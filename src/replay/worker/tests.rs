@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 
 use crate::pair::{Pair, Sides};
 use crate::replay::queue::Memory;
-use crate::replay::record::{Batch, Child, Draft, Priority, Reason, Repeat};
+use crate::replay::record::{Child, Draft, Reason, Repeat};
 
 use super::*;
 
@@ -119,22 +119,15 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
     };
     let mut out = Vec::new();
     Draft {
-        id: [0; 16],
         origin: "test",
         statements: &[child],
-        batch: Batch::None,
         consistency: 1,
-        serial: None,
         timestamp: Some(1),
-        ttl_base: 0,
-        priority: Priority::High,
         partition,
-        enqueued_at: 0,
         reason: Reason::Down,
         repeat,
         single_partition: true,
-        table: None,
-        table_id: None,
+        ..Draft::default()
     }
     .encode(&mut out);
     out
