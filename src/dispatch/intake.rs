@@ -39,6 +39,12 @@ impl<C: Client> Desk<C> {
         }
     }
 
+    /// What a client sent, as it was read, before its frames are taken.
+    #[inline]
+    pub fn ahead(&self, read: &[u8]) {
+        self.prepared.ahead(read);
+    }
+
     fn take(&self, origin: &Origin<C>, frame: Frame<'_>) -> Result<(), Error> {
         let mut cursor = Cursor::new(frame.body);
         if frame.header.flags & FLAG_PAYLOAD != 0 {

@@ -170,6 +170,11 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
     }
 
     #[inline]
+    fn ahead(&mut self, read: &[u8]) {
+        self.stay.requests.ahead(read);
+    }
+
+    #[inline]
     fn frame(&mut self, frame: Frame<'_>) -> Next {
         let to = (frame.header.version, frame.header.stream);
         let reply = self.handshake.handle_frame(frame);

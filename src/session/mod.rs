@@ -38,6 +38,9 @@ pub trait Requests<C>: 'static {
     /// Takes one QUERY, PREPARE, EXECUTE or BATCH. Exactly one answer follows, at once or later.
     fn request(&self, origin: &Origin<C>, frame: Frame<'_>);
 
+    /// What a client sent, as it was read, before its frames are taken.
+    fn ahead(&self, read: &[u8]);
+
     /// Says that a socket of this thread was woken.
     fn wake(&self);
 
@@ -52,6 +55,11 @@ impl<C: Client> Requests<C> for Desk<C> {
     #[inline]
     fn request(&self, origin: &Origin<C>, frame: Frame<'_>) {
         Self::request(self, origin, frame);
+    }
+
+    #[inline]
+    fn ahead(&self, read: &[u8]) {
+        Self::ahead(self, read);
     }
 
     #[inline]

@@ -1,19 +1,22 @@
 //! Memory that all sockets of one thread share.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 
 /// Bytes of one read. Large enough that pipelined requests come in one call.
 const SCRATCH: usize = 64 * 1024;
 /// A spare buffer above this goes back to the allocator.
 const SPARE_MAX: usize = 64 * 1024;
-/// Spare buffers kept.
-const SPARES_MAX: usize = 64;
+/// Bytes kept in spare buffers. Every request in flight holds one of about 1 KiB, so that thousands
+/// of them need no allocation.
+const SPARES_MAX: usize = 4 * 1024 * 1024;
 
 /// The read buffer and spare write buffers of one thread.
 #[derive(Debug)]
 pub struct Buffers {
     scratch: RefCell<Box<[u8]>>,
     spares: RefCell<Vec<Vec<u8>>>,
+    /// Their capacities together, in bytes.
+    spare: Cell<usize>,
 }
 
 impl Default for Buffers {
@@ -21,6 +24,7 @@ impl Default for Buffers {
         Self {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             spares: RefCell::default(),
+            spare: Cell::default(),
         }
     }
 }
@@ -34,18 +38,41 @@ impl Buffers {
     /// An empty buffer, with room if a spare one was left.
     #[must_use]
     pub fn lend(&self) -> Vec<u8> {
-        self.spares
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(1024))
+        let Some(buffer) = self.spares.borrow_mut().pop() else {
+            return Vec::with_capacity(1024);
+        };
+        self.spare.set(self.spare.get() - buffer.capacity());
+        buffer
     }
 
     /// Takes a buffer back.
     pub fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spares = self.spares.borrow_mut();
-        if buffer.capacity() <= SPARE_MAX && spares.len() < SPARES_MAX {
+        let spare = self.spare.get() + buffer.capacity();
+        if 0 < buffer.capacity() && buffer.capacity() <= SPARE_MAX && spare <= SPARES_MAX {
             buffer.clear();
-            spares.push(buffer);
+            self.spares.borrow_mut().push(buffer);
+            self.spare.set(spare);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_buffers_are_bounded_in_bytes() {
+        let buffers = Buffers::default();
+        for _ in 0..3 * SPARES_MAX / SPARE_MAX {
+            buffers.give_back(Vec::with_capacity(SPARE_MAX));
+        }
+        buffers.give_back(Vec::with_capacity(SPARE_MAX + 1));
+        buffers.give_back(Vec::new());
+        let mut kept = 0;
+        while buffers.spare.get() != 0 {
+            kept += buffers.lend().capacity();
+        }
+        assert_eq!(kept, SPARES_MAX);
+        assert!(buffers.spares.borrow().is_empty());
     }
 }

@@ -34,6 +34,9 @@ pub trait Handler {
     /// The socket's task runs: frames may follow.
     fn wake(&mut self) {}
 
+    /// What was just read, before its frames: the handler may fetch ahead what they will need.
+    fn ahead(&mut self, _read: &[u8]) {}
+
     /// One whole frame. The bytes are gone after the call.
     fn frame(&mut self, frame: Frame<'_>) -> Next;
 
@@ -176,6 +179,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
 
     fn take<H: Handler>(&mut self, read: &[u8], handler: &mut H) -> Next {
         if self.partial.is_empty() {
+            handler.ahead(read);
             let (rest, next) = scan(read, handler);
             self.partial.extend_from_slice(rest);
             return next;

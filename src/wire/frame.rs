@@ -2,7 +2,7 @@
 
 use super::header::{Direction, HEADER_LEN, HeaderFault};
 use super::response::Prefix;
-use super::{Cursor, Header, Malformed};
+use super::{Cursor, Header, Malformed, Opcode};
 
 /// One whole message, borrowed from the read buffer.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +54,24 @@ pub fn wanted(bytes: &[u8]) -> Option<usize> {
         .checked_add(HEADER_LEN)
 }
 
+/// The ids of the EXECUTE frames in `bytes`, unchecked: for a first look at what is to come.
+pub fn executed(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const ID: usize = HEADER_LEN + 2;
+    std::iter::from_fn(move || {
+        let (frame, rest) = bytes.split_at_checked(wanted(bytes)?)?;
+        bytes = rest;
+        Some(frame)
+    })
+    .filter(|frame| frame.get(4) == Some(&(Opcode::Execute as u8)))
+    .filter_map(|frame| {
+        let length = u16::from_be_bytes(*frame.get(HEADER_LEN..)?.first_chunk()?);
+        frame.get(ID..ID + usize::from(length))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Opcode;
 
     #[test]
     fn frames_come_off_one_by_one_at_any_cut() {
@@ -79,5 +93,21 @@ mod tests {
                     .is_none()
             );
         }
+    }
+
+    #[test]
+    fn ids_are_found_in_whole_frames_only() {
+        let mut bytes = vec![0x04, 0, 0, 1, 0x09, 0, 0, 0, 3, b'a', b'b', b'c'];
+        bytes.extend([0x04, 0, 0, 2, 0x0A, 0, 0, 0, 5, 0, 2, 7, 8, 9]);
+        // One whose id is longer than its frame, one without any, one that is cut.
+        bytes.extend([0x04, 0, 0, 3, 0x0A, 0, 0, 0, 3, 0, 9, 1]);
+        bytes.extend([0x04, 0, 0, 4, 0x0A, 0, 0, 0, 0]);
+        bytes.extend([0x04, 0, 0, 5, 0x0A, 0, 0, 0, 4, 0, 1, 6]);
+        let ids: Vec<_> = executed(&bytes).collect();
+        assert_eq!(ids, [&[7, 8][..]]);
+        bytes.push(0);
+        let ids: Vec<_> = executed(&bytes).collect();
+        assert_eq!(ids, [&[7, 8][..], &[6]]);
+        assert_eq!(executed(&[0xFF; 40]).count(), 0);
     }
 }

@@ -94,6 +94,8 @@ impl Requests<Outlet> for Echo {
         });
     }
 
+    fn ahead(&self, _read: &[u8]) {}
+
     fn wake(&self) {}
 
     fn buffers(&self) -> &Buffers {
