@@ -21,7 +21,7 @@ use helix_proxy::dispatch::clock::Clock;
 use helix_proxy::dispatch::news::unseen;
 use helix_proxy::dispatch::{self, Deadlines, Desk, Registry, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
-use helix_proxy::policy::{self, Health, OnQueueFailure, Policy, Preferred, ReadStrategy};
+use helix_proxy::policy::{self, Health, OnQueueFailure, Policy, Preferred, ReadStrategy, Report};
 use helix_proxy::replay::queue::Memory;
 use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
 use helix_proxy::telemetry::Metrics;
@@ -49,6 +49,7 @@ struct Stage {
     moods: Moods,
     metrics: Metrics,
     client: TcpStream,
+    reports: mpsc::Receiver<(Side, Report)>,
     _tasks: JoinSet<()>,
 }
 
@@ -63,26 +64,26 @@ impl Stage {
             tasks.spawn_local(accept(node, Rc::clone(&moods[side])));
         }
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
-        let desk: Rc<Desk<Outlet>> =
-            Desk::new(shared(rules, records), &points, Rc::new(metrics.worker()));
+        let (to, reports) = mpsc::channel(64);
+        let shared = shared(rules, records, to);
+        let desk: Rc<Desk<Outlet>> = Desk::new(shared, &points, Rc::new(metrics.worker()));
         let address = run(desk, &mut tasks);
         let mut client = TcpStream::connect(address).await.unwrap();
-        assert_eq!(ask(&mut client, 0x01, &startup()).await, 0x02);
+        client.write_all(&request(0x01, &startup())).await.unwrap();
+        assert_eq!(frame(&mut client).await.unwrap().0[4], 0x02);
         Self {
             moods,
             metrics,
             client,
+            reports,
             _tasks: tasks,
         }
     }
 
     /// Asks, and returns the answer's opcode.
     async fn query(&mut self, text: &str) -> u8 {
-        let mut body = Vec::new();
-        body.extend_from_slice(&u32::try_from(text.len()).unwrap().to_be_bytes());
-        body.extend_from_slice(text.as_bytes());
-        body.extend_from_slice(&[0, 1, 0]);
-        ask(&mut self.client, 0x07, &body).await
+        self.client.write_all(&query(text)).await.unwrap();
+        frame(&mut self.client).await.expect("an answer").0[4]
     }
 
     /// Returns once the page has all these lines.
@@ -135,6 +136,30 @@ async fn a_lost_connection_has_failed_what_was_sent_on_it() {
                 r#"helix_backend_connections{cluster="B"} 0"#,
             ])
             .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_one_strike_however_many_waited_on_it() {
+    staged(20, async |mut stage| {
+        // Both sides have a connection before B hangs up.
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        stage.moods.b.set(Mood::Gone);
+        let burst = query(WRITE).repeat(10);
+        stage.client.write_all(&burst).await.unwrap();
+        for _write in 0..10 {
+            assert_eq!(frame(&mut stage.client).await.unwrap().0[4], 0x08);
+        }
+        stage
+            .shows(&[r#"helix_write_errors_total{cluster="B"} 10"#])
+            .await;
+        let mut strikes = 0;
+        while let Ok((side, report)) = stage.reports.try_recv() {
+            assert_eq!((side, report), (Side::B, Report::Strike));
+            strikes += 1;
+        }
+        assert_eq!(strikes, 1);
     })
     .await;
 }
@@ -234,7 +259,11 @@ fn cluster_of(side: Side, port: u16) -> cluster::Config {
     cluster::Config::new(Name::new(side.label()).unwrap(), points)
 }
 
-fn shared(rules: policy::Config, records: usize) -> Arc<Shared> {
+fn shared(
+    rules: policy::Config,
+    records: usize,
+    reports: mpsc::Sender<(Side, Report)>,
+) -> Arc<Shared> {
     let config = dispatch::Config {
         deadlines: Deadlines {
             read: Duration::from_millis(300),
@@ -258,7 +287,7 @@ fn shared(rules: policy::Config, records: usize) -> Arc<Shared> {
         news: ArcSwap::from_pointee(news),
         view: watch::channel(health.view()).1,
         renewed: watch::channel(0).1,
-        reports: mpsc::channel(1).0,
+        reports,
         jobs: mpsc::channel(1).0,
         names: Pair::from_fn(|side| side.label().to_owned()),
     })
@@ -311,13 +340,15 @@ async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>) {
     }
 }
 
-/// Sends a request as a client and returns the answer's opcode.
-async fn ask(stream: &mut TcpStream, opcode: u8, body: &[u8]) -> u8 {
-    let mut out = vec![0x04, 0, 0, 1, opcode];
-    out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    out.extend_from_slice(body);
-    stream.write_all(&out).await.unwrap();
-    frame(stream).await.expect("an answer").0[4]
+/// A whole QUERY at consistency ONE.
+fn query(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    request(0x07, &[&length[..], text.as_bytes(), &[0, 1, 0]].concat())
+}
+
+fn request(opcode: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[0x04, 0, 0, 1, opcode], &length[..], body].concat()
 }
 
 async fn frame(stream: &mut TcpStream) -> Option<([u8; 9], Vec<u8>)> {

@@ -66,6 +66,10 @@ pub trait Sink: 'static {
     /// An event of a connection that registered.
     fn event(&self, _side: Side, _frame: Frame<'_>) {}
 
+    /// A connection was lost, or could not be opened, while requests waited on it: said once, after
+    /// each of them was told.
+    fn failed(&self, _side: Side) {}
+
     /// A connection that had been ready is gone; what waited on it was told before.
     fn gone(&self, _side: Side) {}
 }
@@ -419,12 +423,18 @@ impl<S: Sink> Drop for Ending<'_, S> {
             .take()
             .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
+        let is_fault = !matches!(lost, Lost::Keyspace { .. });
+        let is_used = |owner: &Owner<_>| !matches!(owner, Owner::Heartbeat);
+        let failed = is_fault && owners.iter().any(is_used);
         for owner in owners {
             match owner {
                 Owner::Request(ticket) => sink.lost(self.cluster.side, ticket, &lost),
                 Owner::Prepare(id) => self.cluster.tell_taught(id, &*sink, &Taught::Lost),
                 Owner::Heartbeat => {}
             }
+        }
+        if failed {
+            sink.failed(self.cluster.side);
         }
         if was_ready {
             sink.gone(self.cluster.side);

@@ -61,13 +61,16 @@ impl<C: Client> Sink for Desk<C> {
         self.metrics.backend_connected(side);
     }
 
+    fn failed(&self, side: Side) {
+        self.report(side, Report::Strike);
+    }
+
     fn gone(&self, side: Side) {
         self.metrics.backend_gone(side);
     }
 
     fn lost(&self, side: Side, key: Key, lost: &Lost) {
         self.wake();
-        let mut report = Some(Report::Strike);
         {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
@@ -80,11 +83,7 @@ impl<C: Client> Sink for Desk<C> {
                     message: message.clone(),
                 };
                 request.legs[side].held = Held::Error(error);
-                report = None;
             }
-        }
-        if let Some(report) = report {
-            self.report(side, report);
         }
         let verdict = match lost {
             Lost::Keyspace { .. } => Verdict::Definite,
