@@ -62,7 +62,7 @@ pub fn executed(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         bytes = rest;
         Some(frame)
     })
-    .filter(|frame| frame.get(4) == Some(&(Opcode::Execute as u8)))
+    .filter(|frame| frame.get(4) == Some(&Opcode::Execute.byte()))
     .filter_map(|frame| {
         let length = u16::from_be_bytes(*frame.get(HEADER_LEN..)?.first_chunk()?);
         frame.get(ID..ID + usize::from(length))
