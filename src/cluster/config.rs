@@ -1,6 +1,6 @@
 //! What operators decide about one cluster: its name, its nodes, how to reach them.
 
-use crate::wire::Version;
+use crate::wire::{Compression, Version};
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// The highest native protocol version to speak with it. Default v4.
     pub protocol_max: ProtocolMax,
+    /// How bodies are compressed on the way to it and back. Default not at all.
+    pub compression: Option<Compression>,
 }
 
 impl Config {
@@ -34,6 +36,7 @@ impl Config {
             connect_timeout: Self::CONNECT_TIMEOUT,
             heartbeat: Self::HEARTBEAT,
             protocol_max: ProtocolMax::V4,
+            compression: None,
         }
     }
 }

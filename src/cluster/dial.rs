@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use super::Lost;
 use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket};
 use crate::wire::header::{Direction, HeaderFault};
-use crate::wire::request::{Query, startup};
+use crate::wire::request::{Query, startup::Startup};
 use crate::wire::response::error;
-use crate::wire::{Frame, Opcode, Version, put};
+use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
 
 /// The largest body accepted before a node said READY.
 const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
@@ -21,10 +21,18 @@ pub(super) struct Wish<'a> {
     /// `host:port`.
     pub(super) address: &'a str,
     pub(super) version: Version,
+    pub(super) compression: Option<Compression>,
     /// Unquoted.
     pub(super) keyspace: Option<&'a str>,
     /// For all of it.
     pub(super) within: Duration,
+}
+
+impl Wish<'_> {
+    /// How bytes are wrapped once STARTUP is answered.
+    pub(super) fn coding(&self) -> Coding {
+        self.compression.map_or(Coding::Plain, Coding::Bodies)
+    }
 }
 
 /// Opens a connection and brings it to where requests can be sent.
@@ -45,18 +53,15 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, L
         .set_nodelay(true)
         .map_err(|e| Lost::Dial(e.to_string()))?;
     let mut socket = Socket::new(stream);
-    ask(
-        &mut socket,
-        wish.version,
-        Opcode::Startup,
-        buffers,
-        startup::Startup::put_own,
-    )
-    .await?;
+    let (version, coding) = (wish.version, wish.coding());
+    let body = |out: &mut Vec<u8>| Startup::put_own(out, wish.compression);
+    let way = (version, Coding::Plain);
+    ask(&mut socket, way, Opcode::Startup, buffers, body).await?;
+    socket.change(coding);
     if let Some(keyspace) = wish.keyspace {
         let text = format!("USE {}", quoted(keyspace));
-        let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, wish.version);
-        ask(&mut socket, wish.version, Opcode::Query, buffers, body).await?;
+        let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, version);
+        ask(&mut socket, (version, coding), Opcode::Query, buffers, body).await?;
     }
     Ok(socket)
 }
@@ -69,12 +74,13 @@ fn quoted(name: &str) -> String {
 /// One request and its answer on a connection that nobody else uses yet.
 async fn ask(
     socket: &mut Socket<TcpStream>,
-    version: Version,
+    (version, coding): (Version, Coding),
     opcode: Opcode,
     buffers: &Buffers,
     body: impl FnOnce(&mut Vec<u8>),
 ) -> Result<(), Lost> {
     let outbox = Outbox::default();
+    outbox.change(coding);
     outbox.put(buffers, |out| {
         let begun = put::begin(out, (version, Direction::Request), 0, 0, opcode);
         body(out);

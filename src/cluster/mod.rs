@@ -368,9 +368,11 @@ async fn serve<S: Sink>(
     let wish = dial::Wish {
         address: &address,
         version: connection.version,
+        compression: cluster.config.compression,
         keyspace,
         within,
     };
+    let coding = wish.coding();
     let mut socket = match dial::dial(wish, &cluster.buffers).await {
         Ok(socket) => socket,
         Err(lost) => {
@@ -379,6 +381,7 @@ async fn serve<S: Sink>(
         }
     };
     cluster.dialled(Ok(()));
+    connection.outbox.change(coding);
     connection.ready(&cluster.buffers);
     cluster.bound.borrow_mut().shrink();
     let Some(sink) = cluster.sink.upgrade() else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::{self, ContactPoint, ContactPoints, Name, ProtocolMax};
 use crate::pair::Side;
+use crate::wire::Compression;
 
 use super::build::HOUR;
 use super::fault::did_you_mean;
@@ -84,12 +85,22 @@ pub(super) fn cluster(
         (),
         &[("serving", Some(())), ("joining", None)],
     );
+    let compression = r.choice(
+        &key("compression"),
+        None,
+        &[
+            ("none", Some(None)),
+            ("lz4", Some(Some(Compression::Lz4))),
+            ("snappy", Some(Some(Compression::Snappy))),
+        ],
+    );
     Some(cluster::Config {
         name,
         contact_points: contact_points?,
         connect_timeout,
         heartbeat,
         protocol_max,
+        compression,
     })
 }
 

@@ -25,6 +25,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("clusters.*.local_datacenter", Later),
     ("clusters.*.connect_timeout", Built),
     ("clusters.*.heartbeat", Built),
+    ("clusters.*.compression", Built),
     ("clusters.*.state", Built),
     ("clusters.*.max_connections_per_host", Later),
     ("clusters.*.consistency", Later),

@@ -94,7 +94,7 @@ pub(super) fn fault(fault: &HeaderFault, version_max: Version) -> Farewell {
     let (stream, sentence) = match *fault {
         HeaderFault::Direction(_) => (0, "an answer was sent where requests belong".into()),
         // -1 is how events are told apart, so the answer cannot go there.
-        HeaderFault::NegativeStream(_) => (0, fault.to_string().into()),
+        HeaderFault::NegativeStream(_) | HeaderFault::Coding(_) => (0, fault.to_string().into()),
         HeaderFault::Opcode { stream, .. } | HeaderFault::TooLong { stream, .. } => {
             (stream.max(0), fault.to_string().into())
         }

@@ -19,7 +19,7 @@ use crate::socket::{Buffers, End, Handler, Next, Socket};
 use crate::telemetry::RequestKind;
 use crate::wire::header::{Direction, HeaderFault};
 use crate::wire::response::supported;
-use crate::wire::{Frame, Opcode, Version};
+use crate::wire::{Coding, Frame, Opcode, Version};
 
 /// For all that comes before READY.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ async fn speak<R: Requests<Outlet>>(
     // The timer lives in a box of its own, which goes with the handshake.
     let greeting = drive(&mut socket, &mut conversation);
     match Box::pin(timeout(HANDSHAKE_WITHIN, greeting)).await {
-        Ok(End::Returned) => {}
+        Ok(End::Returned) => socket.change(conversation.coding),
         Ok(end) => return end,
         Err(_elapsed) => return End::Lost(std::io::ErrorKind::TimedOut.into()),
     }
@@ -102,6 +102,8 @@ async fn linger(mut stream: TcpStream, buffers: &Buffers) {
 struct Conversation<'a, R: Requests<Outlet>> {
     stay: &'a Stay<R>,
     handshake: Handshake,
+    /// What STARTUP agreed on.
+    coding: Coding,
     origin: Origin<Outlet>,
 }
 
@@ -111,6 +113,7 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         Self {
             stay,
             handshake: Handshake::new(version),
+            coding: Coding::Plain,
             origin: Origin {
                 client: Outlet::new(Rc::clone(&stay.session)),
                 version,
@@ -218,8 +221,10 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
             .client_request(RequestKind::Session);
         match reply {
             Reply::Pass(frame) => self.pass(frame),
-            Reply::Ready => {
+            Reply::Ready(coding) => {
                 session.put(to, 0, Opcode::Ready, |_body| {});
+                session.outbox.change(coding);
+                self.coding = coding;
                 self.start(to.0);
                 return Next::Return;
             }

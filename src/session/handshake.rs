@@ -10,7 +10,7 @@
 use crate::wire::header::{FLAG_BETA, FLAG_COMPRESSED, FLAG_PAYLOAD, FLAG_TRACING, FLAG_WARNINGS};
 use crate::wire::request::register::Events;
 use crate::wire::request::startup::Startup;
-use crate::wire::{Cursor, Frame, Malformed, Opcode, Version};
+use crate::wire::{Coding, Compression, Cursor, Frame, Malformed, Opcode, Version};
 
 /// Flags that exist. Servers pass over those that mean nothing on a request.
 const FLAGS_KNOWN: u8 = FLAG_BETA | FLAG_COMPRESSED | FLAG_PAYLOAD | FLAG_TRACING | FLAG_WARNINGS;
@@ -37,8 +37,8 @@ enum Stage {
 pub(super) enum Reply<'a> {
     /// It is a request for dispatch.
     Pass(Frame<'a>),
-    /// READY: the handshake is over.
-    Ready,
+    /// READY: the handshake is over, and what follows is coded so, both ways.
+    Ready(Coding),
     /// An ERROR.
     Refuse(Refusal),
     /// READY, and these events are wanted from now on.
@@ -198,9 +198,9 @@ impl Handshake {
                 let startup = body(frame)
                     .and_then(Startup::parse)
                     .map_err(|fault| Refusal::Malformed("STARTUP", fault))?;
-                judge_startup(&startup)?;
+                let coding = judge_startup(&startup)?;
                 self.stage = Stage::Ready(frame.header.version);
-                Ok(Reply::Ready)
+                Ok(Reply::Ready(coding))
             }
             other => Err(Refusal::Unexpected(label(other))),
         }
@@ -226,7 +226,7 @@ fn judge_flags(frame: &Frame<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn judge_startup(startup: &Startup<'_>) -> Result<(), Refusal> {
+fn judge_startup(startup: &Startup<'_>) -> Result<Coding, Refusal> {
     let version = startup.cql_version.ok_or(Refusal::CqlVersionMissing)?;
     let major = version
         .split('.')
@@ -235,10 +235,12 @@ fn judge_startup(startup: &Startup<'_>) -> Result<(), Refusal> {
     if major.is_none_or(|major: u32| major < CQL_MAJOR_MIN) {
         return Err(Refusal::CqlVersion(excerpt(version)));
     }
-    match startup.compression {
-        Some(name) => Err(Refusal::Compression(excerpt(name).to_lowercase())),
-        None => Ok(()),
-    }
+    let Some(name) = startup.compression else {
+        return Ok(Coding::Plain);
+    };
+    Compression::named(name)
+        .map(Coding::Bodies)
+        .ok_or_else(|| Refusal::Compression(excerpt(name).to_lowercase()))
 }
 
 /// A request's own body, behind the payload that its flags announce.

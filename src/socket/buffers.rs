@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 
+use crate::wire::coding::{ROOM_KEPT_MAX, Tools};
+
 /// Bytes of one read. Large enough that pipelined requests come in one call.
 const SCRATCH: usize = 64 * 1024;
 /// A spare buffer above this goes back to the allocator.
@@ -17,6 +19,9 @@ pub struct Buffers {
     spares: RefCell<Vec<Vec<u8>>>,
     /// Their capacities together, in bytes.
     spare: Cell<usize>,
+    /// Where a compressed body is opened.
+    room: RefCell<Vec<u8>>,
+    tools: RefCell<Tools>,
 }
 
 impl Default for Buffers {
@@ -25,6 +30,8 @@ impl Default for Buffers {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             spares: RefCell::default(),
             spare: Cell::default(),
+            room: RefCell::default(),
+            tools: RefCell::default(),
         }
     }
 }
@@ -33,6 +40,21 @@ impl Buffers {
     /// The read buffer; borrowed only while one socket reads and its frames are handled.
     pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
+    }
+
+    /// Where one compressed body at a time is opened and handled.
+    pub(super) fn in_room<R>(&self, open: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let mut room = self.room.take();
+        let result = open(&mut room);
+        if room.capacity() <= ROOM_KEPT_MAX {
+            *self.room.borrow_mut() = room;
+        }
+        result
+    }
+
+    /// What compressing needs.
+    pub(super) fn tools(&self) -> RefMut<'_, Tools> {
+        self.tools.borrow_mut()
     }
 
     /// An empty buffer, with room if a spare one was left.

@@ -6,6 +6,7 @@
 //! [`Outbox`] and leave with one `write` once all tasks that were ready have run.
 
 mod buffers;
+mod inbox;
 mod outbox;
 
 use std::future::poll_fn;
@@ -14,17 +15,16 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::wire::Frame;
-use crate::wire::frame;
 use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::{Coding, Frame};
+
+use inbox::Inbox;
 
 pub use buffers::Buffers;
 pub use outbox::Outbox;
 
 /// Reads in a row before other tasks of the thread get their turn.
 const READS_PER_TURN: usize = 8;
-/// A cut frame's buffer above this is given back once the frame is whole.
-const PARTIAL_KEPT_MAX: usize = 4 * 1024;
 
 /// Whoever understands the frames of one socket.
 pub trait Handler {
@@ -79,18 +79,23 @@ pub enum End {
 #[derive(Debug)]
 pub struct Socket<T> {
     io: T,
-    partial: Vec<u8>,
+    inbox: Inbox,
     closing: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// Takes over a connected socket.
-    pub const fn new(io: T) -> Self {
+    pub fn new(io: T) -> Self {
         Self {
             io,
-            partial: Vec::new(),
+            inbox: Inbox::default(),
             closing: false,
         }
+    }
+
+    /// Opens what comes from now on: to be called between two phases, as STARTUP agreed.
+    pub fn change(&mut self, coding: Coding) {
+        self.inbox.change(coding);
     }
 
     /// Reads frames for `handler` and writes what is in `outbox` until one of them ends it.
@@ -152,9 +157,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         handler: &mut H,
     ) -> Poll<std::io::Result<Next>> {
         let mut scratch = buffers.scratch();
-        // What an earlier phase or a pause left whole in the partial buffer comes first.
-        if !self.partial.is_empty() && !self.closing && !handler.is_paused() {
-            let next = self.take_partial(handler);
+        if !self.closing && !handler.is_paused() {
+            let next = self.inbox.resume(buffers, handler);
             if next != Next::Continue {
                 return Poll::Ready(Ok(next));
             }
@@ -169,49 +173,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             if read.is_empty() {
                 return Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into()));
             }
-            let next = self.take(read, handler);
+            let next = self.inbox.take(read, buffers, handler);
             if next != Next::Continue {
                 return Poll::Ready(Ok(next));
             }
         }
         Poll::Ready(Ok(Next::Continue))
-    }
-
-    fn take<H: Handler>(&mut self, read: &[u8], handler: &mut H) -> Next {
-        if self.partial.is_empty() {
-            handler.ahead(read);
-            let (rest, next) = scan(read, handler);
-            self.partial.extend_from_slice(rest);
-            return next;
-        }
-        self.partial.extend_from_slice(read);
-        if frame::wanted(&self.partial).is_some_and(|wanted| self.partial.len() < wanted) {
-            // Its length was checked when the header came in; nothing new can be seen yet.
-            return self.check_header(handler);
-        }
-        self.take_partial(handler)
-    }
-
-    fn check_header<H: Handler>(&self, handler: &mut H) -> Next {
-        match Frame::scan(&self.partial, H::DIRECTION, handler.limit()) {
-            Ok(_) => Next::Continue,
-            Err(fault) => {
-                handler.fault(fault);
-                Next::Close
-            }
-        }
-    }
-
-    fn take_partial<H: Handler>(&mut self, handler: &mut H) -> Next {
-        let mut partial = std::mem::take(&mut self.partial);
-        let (rest, next) = scan(&partial, handler);
-        let consumed = partial.len() - rest.len();
-        partial.drain(..consumed);
-        if partial.is_empty() && PARTIAL_KEPT_MAX < partial.capacity() {
-            partial = Vec::new();
-        }
-        self.partial = partial;
-        next
     }
 
     fn poll_flush(
@@ -220,6 +187,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         outbox: &Outbox,
         buffers: &Buffers,
     ) -> Poll<std::io::Result<()>> {
+        outbox.seal(buffers);
         while let Some(bytes) = outbox.unsent() {
             let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &bytes))?;
             drop(bytes);
@@ -232,23 +200,5 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     }
 }
 
-/// Hands over whole frames until the handler stops or pauses; returns what is left.
-fn scan<'a, H: Handler>(mut bytes: &'a [u8], handler: &mut H) -> (&'a [u8], Next) {
-    while !handler.is_paused() {
-        match Frame::scan(bytes, H::DIRECTION, handler.limit()) {
-            Ok(Some((frame, rest))) => {
-                bytes = rest;
-                let next = handler.frame(frame);
-                if next != Next::Continue {
-                    return (bytes, next);
-                }
-            }
-            Ok(None) => break,
-            Err(fault) => {
-                handler.fault(fault);
-                return (&[], Next::Close);
-            }
-        }
-    }
-    (bytes, Next::Continue)
-}
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::task::Waker;
 
 use super::Buffers;
+use crate::wire::Coding;
 
 /// Sent bytes at the front of a backlog before they are cut off.
 const COMPACT_AT: usize = 256 * 1024;
@@ -14,6 +15,9 @@ const COMPACT_AT: usize = 256 * 1024;
 pub struct Outbox {
     bytes: RefCell<Vec<u8>>,
     sent: Cell<usize>,
+    coding: Cell<Coding>,
+    /// Bytes at the front that are as they will travel; behind them are plain frames.
+    sealed: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     /// The task is running or already woken: no need to wake it.
     awake: Cell<bool>,
@@ -93,6 +97,39 @@ impl Outbox {
         self.awake.set(false);
     }
 
+    /// Wraps frames that are put in from now on.
+    pub fn change(&self, coding: Coding) {
+        debug_assert_eq!(
+            self.coding.get(),
+            Coding::Plain,
+            "a coding is agreed on once"
+        );
+        self.sealed.set(self.bytes.borrow().len());
+        self.coding.set(coding);
+    }
+
+    /// Wraps the frames that were put in since the last time.
+    pub(super) fn seal(&self, buffers: &Buffers) {
+        let (coding, sealed) = (self.coding.get(), self.sealed.get());
+        if coding == Coding::Plain {
+            return;
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        let Some(frames) = bytes.get(sealed..).filter(|frames| !frames.is_empty()) else {
+            return;
+        };
+        let mut out = buffers.lend();
+        coding.seal(frames, &mut out, &mut buffers.tools());
+        if sealed == 0 {
+            std::mem::swap(&mut *bytes, &mut out);
+        } else {
+            bytes.truncate(sealed);
+            bytes.extend_from_slice(&out);
+        }
+        self.sealed.set(bytes.len());
+        buffers.give_back(out);
+    }
+
     pub(super) fn unsent(&self) -> Option<Ref<'_, [u8]>> {
         let sent = self.sent.get();
         Ref::filter_map(self.bytes.borrow(), |bytes| {
@@ -108,6 +145,7 @@ impl Outbox {
             // A backlog that never empties must not keep what was sent long ago.
             if COMPACT_AT < sent {
                 bytes.drain(..sent);
+                self.sealed.set(self.sealed.get().saturating_sub(sent));
                 self.sent.set(0);
             } else {
                 self.sent.set(sent);
@@ -115,6 +153,7 @@ impl Outbox {
             return;
         }
         self.sent.set(0);
+        self.sealed.set(0);
         buffers.give_back(std::mem::take(&mut *bytes));
     }
 }

@@ -1,6 +1,6 @@
 //! The nine bytes before every body (section 2 of the specification).
 
-use super::{Opcode, Version};
+use super::{CodingFault, Opcode, Version};
 
 /// Bytes of a header in versions 3 to 5.
 pub const HEADER_LEN: usize = 9;
@@ -42,9 +42,12 @@ pub enum Direction {
     Response,
 }
 
-/// A header that cannot be accepted. After any of these the stream of bytes has no meaning.
+/// Bytes that are no frame. After any of these the stream of bytes has no meaning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HeaderFault {
+    /// Wrapped bytes that cannot be opened.
+    #[error(transparent)]
+    Coding(#[from] CodingFault),
     /// A request where an answer belongs, or the reverse.
     #[error("the direction bit of the version byte {0:#04x} is wrong")]
     Direction(u8),

@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod coding;
 pub mod cursor;
 pub mod frame;
 pub mod header;
@@ -20,6 +21,7 @@ pub mod put;
 pub mod request;
 pub mod response;
 
+pub use coding::{Coding, CodingFault, Compression};
 pub use cursor::{Cursor, Malformed};
 pub use frame::Frame;
 pub use header::Header;

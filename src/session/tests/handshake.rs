@@ -1,7 +1,7 @@
 //! Every message in every stage, as tables.
 
 use crate::session::handshake::{Handshake, Refusal, Reply, offered};
-use crate::wire::{Frame, Header, Malformed, Opcode, Version, put};
+use crate::wire::{Coding, Compression, Frame, Header, Malformed, Opcode, Version, put};
 
 #[test]
 fn options_come_any_number_of_times_and_then_startup() {
@@ -13,7 +13,7 @@ fn options_come_any_number_of_times_and_then_startup() {
     }
     let body = startup(&[("CQL_VERSION", "3.0.0")]);
     let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Startup, &body));
-    assert!(matches!(reply, Reply::Ready));
+    assert!(matches!(reply, Reply::Ready(Coding::Plain)));
     assert!(handshake.is_ready());
 }
 
@@ -74,8 +74,7 @@ fn startup_is_refused_for_what_it_asks_or_leaves_out() {
         (cql(""), Refusal::CqlVersion(String::new())),
         (cql("x.y"), Refusal::CqlVersion("x.y".to_owned())),
         (startup(&compression("zstd")), unknown("zstd")),
-        (startup(&compression("LZ4")), unknown("lz4")),
-        (startup(&compression("snappy")), unknown("snappy")),
+        (startup(&compression("LZ4 ")), unknown("lz4 ")),
         (startup(&compression("")), unknown("")),
         (vec![0, 1], malformed(Malformed::Truncated)),
         (vec![0xFF, 0xFF], malformed(Malformed::Truncated)),
@@ -96,6 +95,22 @@ fn startup_is_refused_for_what_it_asks_or_leaves_out() {
 }
 
 #[test]
+fn startup_agrees_on_a_compression_whatever_its_case() {
+    let cases = [
+        ("lz4", Compression::Lz4),
+        ("LZ4", Compression::Lz4),
+        ("snappy", Compression::Snappy),
+        ("Snappy", Compression::Snappy),
+    ];
+    for (name, expected) in cases {
+        let mut handshake = Handshake::new(Version::V4);
+        let body = startup(&[("CQL_VERSION", "3.0.0"), ("COMPRESSION", name)]);
+        let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Startup, &body));
+        assert!(matches!(reply, Reply::Ready(Coding::Bodies(it)) if it == expected));
+    }
+}
+
+#[test]
 fn options_that_nobody_knows_and_repeated_ones_are_passed_over() {
     let options = [
         ("CQL_VERSION", "2.0.0"),
@@ -106,7 +121,7 @@ fn options_that_nobody_knows_and_repeated_ones_are_passed_over() {
     let mut handshake = Handshake::new(Version::V3);
     let body = startup(&options);
     let reply = handshake.handle_frame(frame(Version::V3, 0, Opcode::Startup, &body));
-    assert!(matches!(reply, Reply::Ready));
+    assert!(matches!(reply, Reply::Ready(Coding::Plain)));
 }
 
 #[test]
@@ -186,7 +201,7 @@ fn ready(version: Version) -> Handshake {
     let mut handshake = Handshake::new(Version::V4);
     let body = cql("3.4.5");
     let reply = handshake.handle_frame(frame(version, 0, Opcode::Startup, &body));
-    assert!(matches!(reply, Reply::Ready));
+    assert!(matches!(reply, Reply::Ready(Coding::Plain)));
     handshake
 }
 

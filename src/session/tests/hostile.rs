@@ -122,7 +122,7 @@ async fn garbage_after_startup_is_one_clients_trouble() {
 }
 
 #[tokio::test]
-async fn a_startup_that_is_malformed_or_wants_compression_is_refused() {
+async fn a_startup_that_is_malformed_or_wants_an_unknown_compression_is_refused() {
     let compression = |name: &str| {
         let length = u8::try_from(name.len()).unwrap();
         let mut body = vec![0, 2, 0, 11];
@@ -136,7 +136,7 @@ async fn a_startup_that_is_malformed_or_wants_compression_is_refused() {
         (vec![0xFF, 0xFF, 0, 1], "Malformed STARTUP message"),
         (vec![0, 0], "Missing value CQL_VERSION"),
         (compression("zstd"), "Unknown compression algorithm: zstd"),
-        (compression("lz4"), "Unknown compression algorithm: lz4"),
+        (compression("lz5"), "Unknown compression algorithm: lz5"),
     ];
     house(config(), async |house| {
         for (body, sentence) in cases {

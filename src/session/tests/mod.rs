@@ -1,5 +1,6 @@
 //! Clients as strangers: raw bytes in, raw bytes out, over loopback.
 
+mod coding;
 mod events;
 mod handshake;
 mod hostile;

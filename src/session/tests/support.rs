@@ -201,6 +201,7 @@ pub(super) struct Stranger(pub(super) TcpStream);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) version: u8,
+    pub(super) flags: u8,
     pub(super) stream: i16,
     pub(super) opcode: u8,
     pub(super) body: Vec<u8>,
@@ -246,12 +247,13 @@ impl Stranger {
     async fn read(&mut self) -> Option<Answer> {
         let mut header = [0; 9];
         self.0.read_exact(&mut header).await.ok()?;
-        let [version, _flags, s0, s1, opcode, length @ ..] = header;
+        let [version, flags, s0, s1, opcode, length @ ..] = header;
         let mut body = vec![0; u32::from_be_bytes(length) as usize];
         self.0.read_exact(&mut body).await.ok()?;
         assert_ne!(version & 0x80, 0, "an answer has the direction bit");
         Some(Answer {
             version: version & 0x7F,
+            flags,
             stream: i16::from_be_bytes([s0, s1]),
             opcode,
             body,

@@ -1,6 +1,6 @@
 //! STARTUP: the first word of a connection.
 
-use crate::wire::{Cursor, Malformed, put};
+use crate::wire::{Compression, Cursor, Malformed, put};
 
 /// The options that matter to a server; others (driver name and version) are passed over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -31,13 +31,15 @@ impl<'a> Startup<'a> {
     }
 
     /// Writes the body of our own STARTUP toward a node.
-    pub fn put_own(out: &mut Vec<u8>) {
-        let options = [
+    pub fn put_own(out: &mut Vec<u8>, compression: Option<Compression>) {
+        let own = [
             ("CQL_VERSION", "3.0.0"),
             ("DRIVER_NAME", "helix-proxy"),
             ("DRIVER_VERSION", env!("CARGO_PKG_VERSION")),
         ];
-        put::u16(out, 3);
+        let compression = compression.map(|it| ("COMPRESSION", it.name()));
+        let options = own.into_iter().chain(compression);
+        put::u16(out, if compression.is_some() { 4 } else { 3 });
         for (key, value) in options {
             put::string(out, key);
             put::string(out, value);

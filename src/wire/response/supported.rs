@@ -1,12 +1,12 @@
 //! SUPPORTED: what the proxy itself offers, never what a node does (trap 20).
 
-use crate::wire::put;
+use crate::wire::{Compression, put};
 
 /// Writes the body.
 pub fn put(out: &mut Vec<u8>, versions: &[&str]) {
     put::u16(out, 3);
     let lists: [(&str, &[&str]); 3] = [
-        ("COMPRESSION", &[]),
+        ("COMPRESSION", &Compression::NAMES),
         ("CQL_VERSION", &["3.4.5"]),
         ("PROTOCOL_VERSIONS", versions),
     ];

@@ -1,0 +1,166 @@
+//! Frames through two sockets, under every coding, cut anywhere.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::task::LocalSet;
+
+use super::{Buffers, Handler, Next, Outbox, Socket};
+use crate::wire::header::{Direction, HEADER_LEN, HeaderFault};
+use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
+
+const CODINGS: [Coding; 5] = [
+    Coding::Plain,
+    Coding::Bodies(Compression::Lz4),
+    Coding::Bodies(Compression::Snappy),
+    Coding::Segments { lz4: false },
+    Coding::Segments { lz4: true },
+];
+
+/// Keeps what arrives; pauses before every third frame until it is looked at again.
+#[derive(Default)]
+struct Kept {
+    bodies: Vec<Vec<u8>>,
+    wanted: usize,
+    pauses: Rc<Cell<bool>>,
+    fault: Option<HeaderFault>,
+}
+
+impl Handler for Kept {
+    const DIRECTION: Direction = Direction::Request;
+
+    fn frame(&mut self, frame: Frame<'_>) -> Next {
+        assert_eq!(frame.header.length, frame.body.len());
+        self.bodies.push(frame.body.to_vec());
+        self.pauses.set(self.bodies.len().is_multiple_of(3));
+        if self.bodies.len() == self.wanted {
+            Next::Return
+        } else {
+            Next::Continue
+        }
+    }
+
+    fn fault(&mut self, fault: HeaderFault) {
+        self.fault = Some(fault);
+    }
+
+    fn limit(&self) -> usize {
+        1024 * 1024
+    }
+
+    fn is_paused(&self) -> bool {
+        self.pauses.get()
+    }
+}
+
+fn put_frame(outbox: &Outbox, buffers: &Buffers, body: &[u8]) {
+    outbox.put(buffers, |out| {
+        let begun = put::begin(out, (Version::V4, Direction::Request), 0, 1, Opcode::Query);
+        out.extend_from_slice(body);
+        put::end(out, begun);
+    });
+}
+
+/// What an outbox of this coding sends: a STARTUP as it is, then these bodies.
+async fn sent(coding: Coding, bodies: &[Vec<u8>]) -> Vec<u8> {
+    let (mine, mut theirs) = duplex(1024);
+    let (outbox, buffers) = (Outbox::default(), Buffers::default());
+    put_frame(&outbox, &buffers, b"STARTUP");
+    outbox.change(coding);
+    for body in bodies {
+        put_frame(&outbox, &buffers, body);
+    }
+    outbox.close();
+    let read = async {
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    };
+    let drive = async {
+        let mut socket = Socket::new(mine);
+        let mut kept = Kept::default();
+        let _end = socket.drive(&outbox, &buffers, &mut kept).await;
+    };
+    tokio::join!(read, drive).0
+}
+
+/// What arrives when those bytes come in pieces of this size.
+async fn arrived(coding: Coding, bytes: Vec<u8>, piece: usize, bodies: usize) -> Vec<Vec<u8>> {
+    let (mine, mut theirs) = duplex(64 * 1024);
+    let (outbox, buffers) = (Rc::new(Outbox::default()), Buffers::default());
+    let mut kept = Kept {
+        wanted: 1,
+        ..Kept::default()
+    };
+    let (pauses, waker) = (Rc::clone(&kept.pauses), Rc::clone(&outbox));
+    tokio::task::spawn_local(async move {
+        for piece in bytes.chunks(piece) {
+            theirs.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        // Held open: the end of the connection is not what is looked at here.
+        std::future::pending::<()>().await;
+    });
+    tokio::task::spawn_local(async move {
+        loop {
+            if pauses.replace(false) {
+                waker.wake();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut socket = Socket::new(mine);
+    let _startup = socket.drive(&outbox, &buffers, &mut kept).await;
+    socket.change(coding);
+    kept.wanted = 1 + bodies;
+    if 0 < bodies {
+        let _rest = socket.drive(&outbox, &buffers, &mut kept).await;
+    }
+    assert_eq!(kept.fault, None);
+    assert_eq!(kept.bodies.remove(0), b"STARTUP");
+    kept.bodies
+}
+
+async fn survives(coding: Coding, bodies: &[Vec<u8>], piece: usize) {
+    let bytes = sent(coding, bodies).await;
+    let arrived = arrived(coding, bytes, piece, bodies.len()).await;
+    assert!(arrived == bodies, "{coding:?} in pieces of {piece}");
+}
+
+#[tokio::test]
+async fn frames_arrive_under_every_coding_however_they_are_cut() {
+    let sizes = [0, 1, 500, 60_000, 131_071 - HEADER_LEN, 131_064, 300_000];
+    let mixed = |size: usize| {
+        (0..size)
+            .map(|at| (at * at >> 3).to_le_bytes()[0])
+            .collect()
+    };
+    let mut bodies: Vec<Vec<u8>> = sizes.map(mixed).into();
+    bodies.extend(sizes.map(|size| vec![b'a'; size]));
+    LocalSet::new()
+        .run_until(async {
+            for coding in CODINGS {
+                for piece in [1_000, 9_001, 1_000_000] {
+                    survives(coding, &bodies, piece).await;
+                }
+                survives(coding, &bodies[..3], 1).await;
+            }
+        })
+        .await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_sizes_and_any_pieces(
+        sizes in prop::collection::vec(0_usize..3_000, 0..20),
+        piece in 1_usize..400,
+        at in 0_usize..CODINGS.len(),
+    ) {
+        let bodies: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'q'; *size]).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        LocalSet::new().block_on(&runtime, survives(CODINGS[at], &bodies, piece));
+    }
+}
