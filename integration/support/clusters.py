@@ -112,6 +112,7 @@ def pair():
 def through(port, address="127.0.0.1", **options):
     """A driver session of its own (with its own connections) to whatever listens on `port`."""
     options.setdefault("reconnection_policy", ConstantReconnectionPolicy(0.2, None))
+    options.setdefault("compression", False)
     timeout = options.pop("request_timeout", 15)
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=timeout)
     driver = Cluster([address], port=port, execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options)

@@ -27,7 +27,7 @@ def free_port():
 class Proxy:
     """`directory` keeps the configuration, the queue and the log, so that a restart finds what was owed."""
 
-    def __init__(self, directory, a, b, *, port=None, admin_port=None, **settings):
+    def __init__(self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), **settings):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
@@ -35,12 +35,12 @@ class Proxy:
         self.process = None
         self.file = self.directory / "helix-proxy.yaml"
         self.log = self.directory / "helix-proxy.log"
-        self.file.write_text(as_yaml(self._configuration(a, b, settings)))
+        self.file.write_text(as_yaml(self._configuration(a, b, compression, settings)))
 
-    def _configuration(self, a, b, settings):
-        clusters = {"a": contact("A", a)}
+    def _configuration(self, a, b, compression, settings):
+        clusters = {"a": contact("A", a) | {"compression": compression[0]}}
         if b is not None:
-            clusters["b"] = contact("B", b)
+            clusters["b"] = contact("B", b) | {"compression": compression[1]}
         configuration = {
             "listen": f"127.0.0.1:{self.port}",
             "instance": "integration",

@@ -25,6 +25,7 @@ use crate::socket::{Buffers, End};
 use crate::wire::request::Prepare;
 use crate::wire::{Frame, NodeStream, Opcode, Version};
 
+pub use crate::wire::Compression;
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::{Answers, Owner, State};

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::cluster::{self, ContactPoint, ContactPoints, Name, ProtocolMax};
+use crate::cluster::{self, Compression, ContactPoint, ContactPoints, Name, ProtocolMax};
 use crate::pair::Side;
-use crate::wire::Compression;
 
 use super::build::HOUR;
 use super::fault::did_you_mean;

@@ -134,7 +134,7 @@ async fn frames_arrive_under_every_coding_however_they_are_cut() {
     let sizes = [0, 1, 500, 60_000, 131_071 - HEADER_LEN, 131_064, 300_000];
     let mixed = |size: usize| {
         (0..size)
-            .map(|at| (at * at >> 3).to_le_bytes()[0])
+            .map(|at| ((at * at) >> 3).to_le_bytes()[0])
             .collect()
     };
     let mut bodies: Vec<Vec<u8>> = sizes.map(mixed).into();

@@ -21,4 +21,5 @@ var (
 	Unset         = gocql.UnsetValue
 	NewCluster    = gocql.NewCluster
 	ParseUUID     = gocql.ParseUUID
+	Snappy        = gocql.SnappyCompressor{}
 )

@@ -2,7 +2,10 @@
 
 package main
 
-import gocql "github.com/apache/cassandra-gocql-driver/v2"
+import (
+	gocql "github.com/apache/cassandra-gocql-driver/v2"
+	"github.com/apache/cassandra-gocql-driver/v2/snappy"
+)
 
 const keyspace = "drivers_gocql_v2"
 
@@ -21,4 +24,5 @@ var (
 	Unset         = gocql.UnsetValue
 	NewCluster    = gocql.NewCluster
 	ParseUUID     = gocql.ParseUUID
+	Snappy        = snappy.SnappyCompressor{}
 )

@@ -1,6 +1,6 @@
 // What an application does with gocql and its defaults; prints what it saw, so that two runs compare.
 //
-//	driver HOST:PORT
+//	driver HOST:PORT [snappy]
 //
 // Built with `-tags v1` it uses github.com/gocql/gocql, else github.com/apache/cassandra-gocql-driver/v2.
 package main
@@ -45,6 +45,9 @@ func connect(address, keyspace string) *Session {
 	cluster.Keyspace = keyspace
 	cluster.Timeout = 20 * time.Second
 	cluster.ConnectTimeout = 20 * time.Second
+	if len(os.Args) == 3 {
+		cluster.Compressor = Snappy
+	}
 	session, err := cluster.CreateSession()
 	must(err, "connect")
 	return session
@@ -259,8 +262,8 @@ func refusals(session *Session) {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: driver HOST:PORT")
+	if len(os.Args) < 2 || 3 < len(os.Args) || (len(os.Args) == 3 && os.Args[2] != "snappy") {
+		fmt.Fprintln(os.Stderr, "usage: driver HOST:PORT [snappy]")
 		os.Exit(2)
 	}
 	session := connect(os.Args[1], "")

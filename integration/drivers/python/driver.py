@@ -1,6 +1,6 @@
 """What an application does with the Python driver and its defaults; prints what it saw, so that two runs compare.
 
-    driver.py HOST:PORT [--protocol N]
+    driver.py HOST:PORT [--protocol N] [--compression lz4|snappy|none]
 """
 
 import argparse
@@ -25,9 +25,11 @@ def say(name, *seen):
     print(name, *seen, flush=True)
 
 
-def connect(address, protocol):
+def connect(address, protocol, compression):
     host, port = address.rsplit(":", 1)
     options = {} if protocol is None else {"protocol_version": protocol}
+    if compression is not None:
+        options["compression"] = False if compression == "none" else compression
     cluster = Cluster([host], port=int(port), **options)
     return cluster, cluster.connect()
 
@@ -187,8 +189,9 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("address")
     arguments.add_argument("--protocol", type=int)
+    arguments.add_argument("--compression", choices=["lz4", "snappy", "none"])
     arguments = arguments.parse_args()
-    cluster, session = connect(arguments.address, arguments.protocol)
+    cluster, session = connect(arguments.address, arguments.protocol, arguments.compression)
     try:
         say("connected")
         system_tables(cluster, session)

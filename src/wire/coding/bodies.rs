@@ -80,7 +80,7 @@ pub fn open(
             open_lz4(block, claimed, limit, out)
         }
         Compression::Snappy => {
-            let claimed = snap::raw::decompress_len(body).map_err(|_| CodingFault::Damaged)?;
+            let claimed = snap::raw::decompress_len(body).map_err(|_fault| CodingFault::Damaged)?;
             check(claimed, body.len(), SNAPPY_GROWTH, limit)?;
             out.resize(claimed, 0);
             match snap::raw::Decoder::new().decompress(body, out) {

@@ -1,6 +1,6 @@
 //! What an application does with the Rust driver and its defaults; prints what it saw, so that two runs compare.
 //!
-//!     driver HOST:PORT
+//!     driver HOST:PORT [lz4|snappy]
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::client::Compression;
 use scylla::response::PagingState;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::unprepared::Statement;
@@ -26,8 +27,19 @@ type Done = Result<(), Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Done {
-    let address = std::env::args().nth(1).ok_or("usage: driver HOST:PORT")?;
-    let session = SessionBuilder::new().known_node(&address).build().await?;
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().ok_or("usage: driver HOST:PORT")?;
+    let compression = match arguments.next().as_deref() {
+        None => None,
+        Some("lz4") => Some(Compression::Lz4),
+        Some("snappy") => Some(Compression::Snappy),
+        Some(other) => return Err(format!("unknown compression: {other}").into()),
+    };
+    let session = SessionBuilder::new()
+        .known_node(&address)
+        .compression(compression)
+        .build()
+        .await?;
     println!("connected");
     system_tables(&session).await?;
     schema(&session).await?;
