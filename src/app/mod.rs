@@ -7,6 +7,7 @@
 //! ```
 
 mod control;
+mod files;
 mod observer;
 mod replayer;
 mod signals;
@@ -81,7 +82,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
 }
 
 async fn serve(config: &Config) -> Result<(), Error> {
-    let mut acceptor = Acceptor::bind(&config.session)?;
+    let mut session = config.session;
+    session.clients_max = files::clients_max(session.clients_max, config.workers);
+    let mut acceptor = Acceptor::bind(&session)?;
     let admin = (
         bind_admin(config).await?,
         Access::new(config.admin.listen, Vec::new(), None)?,
