@@ -3,13 +3,14 @@
 //! The process-wide [`Registry`] is off the hot path: each thread copies what it uses into a table
 //! of its own ([`Prepared`] by [`Entry`]).
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::known::Known;
@@ -18,9 +19,13 @@ use crate::pair::{Pair, Side};
 use crate::statement::{Schema, Statement};
 use crate::wire::frame;
 
-/// Statements remembered by the process; beyond it the least used are forgotten, and a client that
-/// executes one is told to prepare it again.
-const STATEMENTS_MAX: usize = 120_000;
+/// Statements that the registry makes room for.
+const STATEMENTS: usize = 120_000;
+/// Bytes of statements remembered by the process, and by each thread: 120,000 with texts of 100 bytes.
+/// Beyond it the least used are forgotten, and a client that executes one is told to prepare it again.
+const BYTES_MAX: usize = STATEMENTS * (OVERHEAD + 100);
+/// What a statement takes beside its text.
+const OVERHEAD: usize = 1_024;
 
 /// So many entries stay in the processor's own caches; a larger table is looked up ahead.
 const IN_CACHE: usize = 1_024;
@@ -58,6 +63,11 @@ pub(super) struct Template {
 }
 
 impl Template {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        OVERHEAD + self.text.len()
+    }
+
     /// Whether it would be the same if this side were asked again and said this.
     pub(super) fn says(&self, side: Side, node: &Node, shown: u64) -> bool {
         let known = self.nodes[side].load();
@@ -68,13 +78,23 @@ impl Template {
 /// All prepared statements of the process.
 #[derive(Debug)]
 pub struct Registry {
-    known: Cache<Id, Arc<Template>>,
+    known: Cache<Id, Arc<Template>, BySize>,
+}
+
+/// Statements count by their size: a client chooses how long its texts are.
+#[derive(Clone, Debug)]
+struct BySize;
+
+impl Weighter<Id, Arc<Template>> for BySize {
+    fn weight(&self, _id: &Id, template: &Arc<Template>) -> u64 {
+        u64::try_from(template.size()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            known: Cache::new(STATEMENTS_MAX),
+            known: Cache::with_weighter(STATEMENTS, BYTES_MAX as u64, BySize),
         }
     }
 }
@@ -215,6 +235,8 @@ impl Hasher for Itself {
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     entries: RefCell<HashMap<Id, Rc<Entry>, BuildHasherDefault<Itself>>>,
+    /// Their sizes together, in bytes; what was forgotten one by one still counts.
+    bytes: Cell<usize>,
 }
 
 impl Prepared {
@@ -226,10 +248,12 @@ impl Prepared {
             return Some(Rc::clone(entry));
         }
         let entry = Rc::new(Entry::new(registry.get(id)?, schema));
-        let mut entries = self.entries.borrow_mut();
-        if STATEMENTS_MAX <= entries.len() {
-            entries.clear();
+        let bytes = self.bytes.get() + entry.template.size();
+        if BYTES_MAX < bytes {
+            self.clear();
         }
+        self.bytes.set(self.bytes.get() + entry.template.size());
+        let mut entries = self.entries.borrow_mut();
         entries.insert(*id, Rc::clone(&entry));
         Some(entry)
     }
@@ -254,10 +278,56 @@ impl Prepared {
     /// Forgets everything: the schema changed, or a statement was prepared anew.
     pub(super) fn clear(&self) {
         self.entries.borrow_mut().clear();
+        self.bytes.set(0);
     }
 
     /// Forgets one statement.
     pub(super) fn forget(&self, id: &Id) {
         self.entries.borrow_mut().remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statement::classify_in;
+
+    fn template(number: u64, length: usize) -> Arc<Template> {
+        let mut id = Id::default();
+        id[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+        let text = format!("SELECT v FROM ks.t WHERE k = {number}");
+        Arc::new(Template {
+            id,
+            keyspace: None,
+            statement: classify_in(&text, None),
+            text: Arc::from(text.clone() + &" ".repeat(length.saturating_sub(text.len()))),
+            shown: 0,
+            nodes: Pair::default(),
+        })
+    }
+
+    #[test]
+    fn long_texts_are_bounded_by_their_bytes() {
+        let (registry, prepared) = (Registry::default(), Prepared::default());
+        let schema = Schema::default();
+        let length = 1024 * 1024;
+        for number in 0..500 {
+            let template = template(number, length);
+            let id = template.id;
+            registry.put(template);
+            assert!(prepared.get(&id, &registry, &schema).is_some());
+        }
+        let held = BYTES_MAX / length;
+        assert!(registry.len() <= held && held / 2 < registry.len());
+        assert!(prepared.entries.borrow().len() <= held);
+    }
+
+    #[test]
+    fn a_hundred_thousand_usual_statements_are_all_remembered() {
+        let registry = Registry::default();
+        for number in 0..100_000 {
+            registry.put(template(number, 80));
+        }
+        assert_eq!(registry.len(), 100_000);
     }
 }

@@ -15,6 +15,12 @@ use crate::wire::{ClientStream, Opcode, Version, code, put};
 /// Bytes put since the client had last taken everything. Beyond it nothing more is read from it
 /// until it has: an outbox gives its memory back only once it is empty.
 const BACKLOG_MAX: usize = 1024 * 1024;
+/// Bytes of answers that may be on their way to one client, as far as they can be foreseen: what
+/// waits, and the requests in flight times what its answers usually take.
+const FORESEEN_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that wait for one client. Beyond it the client is cut off: it asked for answers in one go
+/// that it does not take. Above the largest frame, so that one answer always fits.
+const OUTBOX_MAX: usize = 320 * 1024 * 1024;
 /// Bytes that wait when an event comes. Beyond it the client is cut off: one that misses an event
 /// would go on with a schema that is gone.
 const OUTBOX_EVENTS_MAX: usize = 16 * 1024 * 1024;
@@ -27,6 +33,8 @@ pub(super) struct Session {
     pub(super) place: Cell<usize>,
     /// Bytes put since the outbox was empty.
     backlog: Cell<usize>,
+    /// What its answers usually take, in bytes: the largest of late.
+    usual: Cell<usize>,
     /// It was found paused since [`Session::resumes`] was last asked.
     was_paused: Cell<bool>,
     /// Weak, as its requests in flight hold outlets.
@@ -41,6 +49,7 @@ impl Session {
             state: RefCell::new(State::new(version)),
             place: Cell::new(0),
             backlog: Cell::new(0),
+            usual: Cell::new(0),
             was_paused: Cell::new(false),
             requests: Rc::downgrade(&requests),
         })
@@ -50,13 +59,19 @@ impl Session {
     #[inline]
     pub(super) fn is_paused(&self, in_flight_max: usize) -> bool {
         let state = self.state.borrow();
+        let in_flight = state.in_flight();
         let is_paused = state.is_draining
-            || in_flight_max <= state.in_flight()
+            || in_flight_max <= in_flight
+            || (0 < in_flight && FORESEEN_MAX < self.foreseen(in_flight))
             || (BACKLOG_MAX < self.backlog.get() && !self.outbox.is_empty());
         if is_paused {
             self.was_paused.set(true);
         }
         is_paused
+    }
+
+    fn foreseen(&self, in_flight: usize) -> usize {
+        self.outbox.len() + in_flight.saturating_mul(self.usual.get())
     }
 
     /// Whether a pause has ended since reading stopped for it.
@@ -116,11 +131,16 @@ impl Session {
             put::end(out, begun);
             let written = HEADER_LEN + out.len() - start;
             self.backlog.set(self.backlog.get() + written);
+            let usual = self.usual.get();
+            self.usual.set(written.max(usual - usual / 8));
             match opcode {
                 Opcode::Error => out.get(start..).and_then(|body| error_code(flags, body)),
                 _ => None,
             }
         });
+        if OUTBOX_MAX < self.outbox.len() {
+            self.outbox.abort();
+        }
         if let Some(code) = failed {
             requests.metrics().client_error(code);
         }

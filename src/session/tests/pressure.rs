@@ -111,3 +111,24 @@ async fn whoever_does_not_take_its_last_words_is_cut_off_at_the_second_sweep() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn large_answers_hold_back_the_requests_that_would_bring_more() {
+    house(config(), async |house| {
+        let mut client = house.started(Version::V4).await;
+        client.send(&query(1, "big 2000000")).await;
+        assert_eq!(client.answer().await.body.len(), 2_000_000);
+        client.send(&query(2, "hold").repeat(100)).await;
+        // Nine of them may bring 18 MB.
+        eventually(|| house.echo.seen.get() == 1 + 9).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(house.echo.seen.get(), 1 + 9);
+        // What comes is small: more is taken at a time, until all were.
+        for _answer in 0..100 {
+            eventually(|| house.echo.release()).await;
+            assert_eq!(client.answer().await.text(), "released");
+        }
+        assert_eq!(house.echo.seen.get(), 1 + 100);
+    })
+    .await;
+}
