@@ -24,13 +24,18 @@ use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::policy::{self, Health, OnQueueFailure, Policy, Preferred, ReadStrategy, Report};
 use helix_proxy::replay::queue::Memory;
 use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
+use helix_proxy::statement::{Schema, schema};
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
 
 const INVALID: i32 = 0x2200;
 const OVERLOADED: i32 = 0x1001;
+const SERVER_ERROR: i32 = 0x0000;
+const UNAVAILABLE: i32 = 0x1000;
+const WRITE_TIMEOUT: i32 = 0x1100;
 const WRITE: &str = "INSERT INTO ks.t (k, v) VALUES (1, 2)";
 const READ: &str = "SELECT v FROM ks.t WHERE k = 1";
+const CONDITIONAL: &str = "INSERT INTO ks.t (k, v) VALUES (1, 2) IF NOT EXISTS";
 
 /// What a fake node does with a QUERY.
 #[derive(Clone, Copy, Default)]
@@ -39,7 +44,11 @@ enum Mood {
     Done,
     Error(i32),
     Gone,
+    /// An ERROR that ends before its code does.
+    Nonsense,
     Silent,
+    /// An answer of another version.
+    Stray,
 }
 
 type Moods = Pair<Rc<Cell<Mood>>>;
@@ -84,6 +93,14 @@ impl Stage {
     async fn query(&mut self, text: &str) -> u8 {
         self.client.write_all(&query(text)).await.unwrap();
         frame(&mut self.client).await.expect("an answer").0[4]
+    }
+
+    /// Asks, and returns the code of the error that comes.
+    async fn refused(&mut self, text: &str) -> i32 {
+        self.client.write_all(&query(text)).await.unwrap();
+        let (head, body) = frame(&mut self.client).await.expect("an answer");
+        assert_eq!(head[4], 0x00, "{text} was not refused");
+        i32::from_be_bytes(*body.first_chunk().unwrap())
     }
 
     /// Returns once the page has all these lines.
@@ -160,6 +177,53 @@ async fn a_lost_connection_is_one_strike_however_many_waited_on_it() {
             strikes += 1;
         }
         assert_eq!(strikes, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conditional_that_may_have_been_applied_is_told_so_and_never_as_overloaded() {
+    let moods = [
+        Mood::Error(OVERLOADED),
+        Mood::Error(UNAVAILABLE),
+        Mood::Error(SERVER_ERROR),
+        Mood::Gone,
+        Mood::Nonsense,
+        Mood::Silent,
+        Mood::Stray,
+    ];
+    for mood in moods {
+        staged(10, async |mut stage| {
+            stage.moods.a.set(mood);
+            assert_eq!(stage.refused(CONDITIONAL).await, WRITE_TIMEOUT);
+            stage.moods.a.set(Mood::Error(INVALID));
+            // Whatever became of the connection, what is refused for good is told as it is.
+            let told = stage.refused(CONDITIONAL).await;
+            assert!([INVALID, OVERLOADED].contains(&told), "{told:#x}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_another_version_or_kind_is_no_acknowledgement() {
+    for mood in [Mood::Stray, Mood::Nonsense] {
+        staged(10, async |mut stage| {
+            stage.moods.a.set(mood);
+            stage.moods.b.set(mood);
+            assert_eq!(stage.refused(WRITE).await, WRITE_TIMEOUT);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_side_is_struck_by_reads_that_move_on() {
+    staged(10, async |mut stage| {
+        stage.moods.a.set(Mood::Silent);
+        assert_eq!(stage.query(READ).await, 0x08);
+        let report = stage.reports.try_recv();
+        assert_eq!(report, Ok((Side::A, Report::Strike)));
     })
     .await;
 }
@@ -267,13 +331,22 @@ fn shared(
     let config = dispatch::Config {
         deadlines: Deadlines {
             read: Duration::from_millis(300),
+            failover_after: Duration::from_millis(100),
             write: Duration::from_millis(200),
             ..Deadlines::default()
         },
         ..dispatch::Config::default()
     };
     let health = Health::new(&rules, Sides::BOTH, 0);
-    let news = unseen(&config.advertise, config.protocol_max.number());
+    let mut news = unseen(&config.advertise, config.protocol_max.number());
+    news.schema = Arc::new(Schema::new([schema::Row {
+        keyspace: "ks",
+        table: "t",
+        column: "k",
+        kind: "partition_key",
+        position: 0,
+        type_text: "int",
+    }]));
     Arc::new(Shared {
         config,
         instance: "counted".to_owned(),
@@ -331,9 +404,18 @@ async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>) {
             (_, Mood::Done) => (0x08, vec![0, 0, 0, 1]),
             (_, Mood::Error(code)) => (0x00, [&code.to_be_bytes()[..], &[0, 1, b'?']].concat()),
             (_, Mood::Gone) => return,
+            (_, Mood::Nonsense) => (0x00, vec![0, 0]),
             (_, Mood::Silent) => continue,
+            (_, Mood::Stray) => (0x08, vec![0, 0, 0, 1]),
         };
-        let mut out = vec![0x84, 0, head[2], head[3], opcode];
+        let is_stray = matches!(mood.get(), Mood::Stray) && opcode == 0x08;
+        let mut out = vec![
+            if is_stray { 0x83 } else { 0x84 },
+            0,
+            head[2],
+            head[3],
+            opcode,
+        ];
         out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
         out.extend_from_slice(&body);
         stream.write_all(&out).await.unwrap();

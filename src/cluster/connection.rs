@@ -7,7 +7,9 @@ use super::inflight::Inflight;
 use super::{Lost, Refused, Sink};
 use crate::pair::Side;
 use crate::socket::{Buffers, Handler, Next, Outbox};
-use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::header::{
+    Direction, FLAG_PAYLOAD, FLAG_TRACING, FLAG_WARNINGS, Header, HeaderFault,
+};
 use crate::wire::{Frame, NodeStream, Opcode, Version, put};
 
 /// Bytes that may wait for a node that does not read. Beyond it requests are refused.
@@ -164,6 +166,23 @@ impl<T: Copy> Connection<T> {
     }
 }
 
+/// Flags that an answer may carry.
+const FLAGS_KNOWN: u8 = FLAG_PAYLOAD | FLAG_TRACING | FLAG_WARNINGS;
+
+/// What is wrong with the header of an answer on a connection of this version.
+#[inline]
+fn stray(header: &Header, version: Version) -> Option<String> {
+    if header.version == version && header.flags & !FLAGS_KNOWN == 0 {
+        return None;
+    }
+    Some(format!(
+        "an answer of version {} with flags {:#04x}, where version {} is spoken",
+        header.version.number(),
+        header.flags,
+        version.number()
+    ))
+}
+
 /// The answer side of one connection.
 pub(super) struct Answers<'a, S: Sink> {
     pub(super) side: Side,
@@ -179,6 +198,10 @@ impl<S: Sink> Handler for Answers<'_, S> {
     #[inline]
     fn frame(&mut self, frame: Frame<'_>) -> Next {
         let connection = self.connection;
+        if let Some(fault) = stray(&frame.header, connection.version) {
+            self.fault = Some(Lost::Broken(fault));
+            return Next::Close;
+        }
         connection.answered.set(connection.answered.get() + 1);
         if frame.header.stream < 0 {
             if frame.header.opcode == Opcode::Event {

@@ -150,7 +150,10 @@ impl<C: Client> Desk<C> {
     fn hear(&self, side: Side, report: Option<Report>) {
         match report {
             Some(report) => self.report(side, report),
-            None if self.struck[side].get() => self.report(side, Report::Success),
+            // While all are sick every worker says so, whoever reported the failure.
+            None if self.struck[side].get() || self.view.get().is_desperate() => {
+                self.report(side, Report::Success);
+            }
             None => {}
         }
     }

@@ -192,6 +192,7 @@ impl<C: Client> Desk<C> {
     fn expired(&self, key: Key, term: Term) {
         let input = match term {
             Term::ReadFirst => {
+                self.strike_silent(key);
                 let rest = self
                     .shared
                     .config
@@ -208,6 +209,22 @@ impl<C: Client> Desk<C> {
             }
         };
         self.advance(key, input, None);
+    }
+
+    /// A point read has waited long enough: a side whose node has said nothing since gets a strike. A
+    /// node that answers others may only be slow with this one.
+    fn strike_silent(&self, key: Key) {
+        let silent: Sides = match self.table.borrow_mut().get_mut(key) {
+            Some(request) => {
+                let waiting = request.flow.waiting();
+                let is_silent = |side: &Side| request.legs[*side].was_silent();
+                waiting.iter().filter(is_silent).collect()
+            }
+            None => return,
+        };
+        for side in silent.iter() {
+            self.report(side, Report::Strike);
+        }
     }
 
     /// Time is up. The sides that were waited for in vain are reported once the machine knows.

@@ -73,15 +73,16 @@ impl Pulse {
 
     fn publish(&self, tripped: &impl Fn(Side)) {
         let states = Pair::from_fn(|side| self.health.state(side));
+        let view = self.health.view();
+        let is_out = |side| view.out.contains(side);
         self.states.send_if_modified(|before| {
             let changed = *before != states;
             for side in Side::ALL {
-                log_change(side, before[side], states[side], tripped);
+                log_change(side, (before[side], states[side]), is_out(side), tripped);
             }
             *before = states;
             changed
         });
-        let view = self.health.view();
         self.view.send_if_modified(|before| {
             let changed = *before != view;
             *before = view;
@@ -90,10 +91,14 @@ impl Pulse {
     }
 }
 
-fn log_change(side: Side, before: State, after: State, tripped: &impl Fn(Side)) {
-    match (before, after) {
+fn log_change(side: Side, change: (State, State), is_out: bool, tripped: &impl Fn(Side)) {
+    match change {
         (State::Closed, State::Open | State::HalfOpen) => {
-            tracing::warn!(%side, "breaker opened: the cluster gets no live traffic");
+            if is_out {
+                tracing::warn!(%side, "breaker opened: the cluster gets no live traffic");
+            } else {
+                tracing::warn!(%side, "breaker opened, and no cluster is healthy: each is still tried");
+            }
             tripped(side);
         }
         (State::Open | State::HalfOpen, State::Closed) => {

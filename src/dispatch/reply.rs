@@ -16,7 +16,7 @@ use crate::pair::{Pair, Side};
 use crate::replay::record::Repeat;
 use crate::statement::{Class, StatementId, prepared};
 use crate::wire::request::{Batch, batch};
-use crate::wire::response::{Prefix, result};
+use crate::wire::response::{Prefix, error, result};
 use crate::wire::{Cursor, Frame, Opcode, code, put};
 
 impl<C: Client> Desk<C> {
@@ -31,10 +31,11 @@ impl<C: Client> Desk<C> {
         match reply {
             Reply::Of(side) => self.answer_of(request, side, current),
             Reply::Ambiguous => match request.flow {
+                Flow::Read(_) if !is_conditional(request) => self.answer_heard(request, current),
+                Flow::Read(_) => self.answer_conditional(request, current),
                 Flow::Chain(_) | Flow::Write(_) => {
                     self.refuse(request, &self.write_unknown(request));
                 }
-                Flow::Read(_) => self.answer_heard(request, current),
             },
             Reply::Unsent => self.answer_heard(request, current),
             Reply::QueueRefused => self.refuse(request, &Error::QueueRefused),
@@ -61,6 +62,22 @@ impl<C: Client> Desk<C> {
             } => self.pass(request, side, (flags, opcode), &body),
             Held::Error(error) => self.refuse(request, &error),
             Held::Nothing => self.refuse(request, &self.unheard(request)),
+        }
+    }
+
+    /// Nobody knows whether a conditional was applied. The node's own words pass only where they say
+    /// so: others make drivers run it again (S14, S15).
+    fn answer_conditional(&self, request: &mut Request<C>, current: Option<(Side, Frame<'_>)>) {
+        let says_so = current.filter(|(_, frame)| {
+            let parsed = frame
+                .content()
+                .and_then(|(_, content)| error::Error::parse(content));
+            frame.header.opcode == Opcode::Error
+                && parsed.is_ok_and(|error| code::is_write_unknown(error.code))
+        });
+        match says_so {
+            Some((side, _)) => self.answer_of(request, side, current),
+            None => self.refuse(request, &self.write_unknown(request)),
         }
     }
 
@@ -165,10 +182,10 @@ impl<C: Client> Desk<C> {
     }
 
     fn pass_error(&self, request: &Request<C>, flags: u8, body: &[u8]) {
-        let error = Prefix::split(flags, body)
-            .and_then(|(_, content)| crate::wire::response::error::Error::parse(content));
+        let error =
+            Prefix::split(flags, body).and_then(|(_, content)| error::Error::parse(content));
         let Ok(error) = error else {
-            return self.refuse(request, &self.unheard(request));
+            return self.refuse(request, &self.unknown(request));
         };
         // An id that only a node knows means nothing to the client (I14).
         if error.code == code::UNPREPARED {
@@ -189,7 +206,7 @@ impl<C: Client> Desk<C> {
         known: &Rc<Known>,
     ) {
         let Ok(answer) = result::Prepared::parse(content, request.version) else {
-            return self.refuse(request, &self.unheard(request));
+            return self.refuse(request, &self.unknown(request));
         };
         let keyspace = request.keyspace();
         let StatementId(id) = prepared::id(keyspace, &known.text);
@@ -260,8 +277,10 @@ fn is_conditional<C>(request: &Request<C>) -> bool {
 
 /// The write type of an ambiguous answer. Never `BATCH_LOG`, which drivers repeat (S15).
 fn write_type<C>(request: &Request<C>) -> &'static str {
-    if is_conditional(request) {
-        return "CAS";
+    match class_of(request) {
+        _ if is_conditional(request) => return "CAS",
+        Some(Class::Unknown) => return "SIMPLE",
+        Some(_) | None => {}
     }
     match &request.what {
         What::Batch(_) => match Batch::parse(Cursor::new(request.content())) {

@@ -2,7 +2,7 @@
 
 use crate::policy::{Report, Verdict};
 use crate::wire::code::{self, Effect};
-use crate::wire::response::error;
+use crate::wire::response::{error, result};
 use crate::wire::{Frame, Opcode};
 
 /// An answer, judged.
@@ -18,7 +18,7 @@ pub(super) struct Judged {
 /// wholly or not at all on one partition (S14). `statement` is its hash.
 #[inline]
 pub(super) fn judge(frame: &Frame<'_>, single_partition: bool, statement: u64) -> Judged {
-    if frame.header.opcode == Opcode::Result {
+    if frame.header.opcode == Opcode::Result && result::is_known(frame) {
         return Judged {
             verdict: Verdict::Ok,
             report: None,

@@ -63,10 +63,13 @@ impl Health {
 
     /// What was seen of one side.
     pub fn handle_report(&mut self, side: Side, report: Report, now: Instant) {
+        let all_sick = self.view().is_desperate();
         if let Some(breakers) = &mut self.breakers {
             match report {
                 Report::Sick(statement) => breakers[side].handle_sick(statement, now),
                 Report::Strike => breakers[side].handle_strike(now),
+                // Nobody is out, so it was asked as a client would: no better probe than that.
+                Report::Success if all_sick => breakers[side].handle_probe(true, now),
                 Report::Success => breakers[side].handle_success(),
             }
         }
@@ -165,6 +168,23 @@ mod tests {
         strike_out(&mut health, Side::A, now);
         assert_eq!(health.view().out, Sides::NONE);
         assert_eq!(health.view().sick, Sides::BOTH);
+    }
+
+    #[test]
+    fn with_both_sick_the_first_that_answers_is_back_at_once() {
+        let (mut health, now) = health();
+        strike_out(&mut health, Side::B, now);
+        health.handle_report(Side::B, Report::Success, now);
+        assert_eq!(
+            health.view().out,
+            Sides::only(Side::B),
+            "out, and a late answer"
+        );
+        strike_out(&mut health, Side::A, now);
+        assert!(health.view().is_desperate());
+        health.handle_report(Side::A, Report::Success, now);
+        assert_eq!(health.view().sick, Sides::only(Side::B));
+        assert_eq!(health.view().out, Sides::only(Side::B));
     }
 
     #[test]

@@ -27,6 +27,14 @@ pub struct View {
     pub preferred: Side,
 }
 
+impl View {
+    /// Whether all sides are sick, so that each is tried (S17).
+    #[must_use]
+    pub const fn is_desperate(&self) -> bool {
+        self.out.is_empty() && !self.sick.is_empty()
+    }
+}
+
 /// Where a read goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReadPlan {

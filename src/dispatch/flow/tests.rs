@@ -35,10 +35,10 @@ const REPEATABLE: [Line; 16] = [
     ("NotApplied", "Ok", "A", "of B", "ambiguous"),
     ("NotApplied", "Maybe", "A B!", "ambiguous", "ambiguous"),
     ("NotApplied", "NotApplied", "void", "unsent", "unsent"),
-    ("NotApplied", "Definite", "void", "of B", "of B"),
+    ("NotApplied", "Definite", "void", "of A", "of A"),
     ("Definite", "Ok", "A", "of B", "ambiguous"),
     ("Definite", "Maybe", "A B!", "ambiguous", "ambiguous"),
-    ("Definite", "NotApplied", "void", "of A", "of A"),
+    ("Definite", "NotApplied", "void", "of B", "of B"),
     ("Definite", "Definite", "void", "of A", "of A"),
 ];
 

@@ -269,16 +269,18 @@ impl Write {
         self.reply(reply, actions);
     }
 
-    /// Nothing was applied anywhere: a definite refusal is the truth, else whatever was heard.
+    /// Nothing was applied anywhere: of a refusal for good and a failure the failure is told, since the
+    /// client may try again and then hear the truth (S15).
     fn refused(&mut self, actions: &mut Actions) {
         if self.recorded {
             actions.push(Action::Void);
         }
         let definite = self.with(Verdict::Definite);
-        let reply = if definite.is_empty() {
-            Reply::Unsent
-        } else {
-            Reply::Of(self.voice(definite))
+        let failed = self.with(Verdict::NotApplied);
+        let reply = match (definite.is_empty(), failed.is_empty()) {
+            (true, _) => Reply::Unsent,
+            (false, true) => Reply::Of(self.voice(definite)),
+            (false, false) => Reply::Of(self.voice(failed)),
         };
         self.reply(reply, actions);
     }

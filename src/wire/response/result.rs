@@ -1,6 +1,6 @@
 //! RESULT: void, rows, a keyspace, a prepared statement or a schema change.
 
-use crate::wire::{Cursor, Malformed, Version, put};
+use crate::wire::{Cursor, Frame, Malformed, Version, put};
 
 /// RESULT of a statement without rows.
 pub const VOID: i32 = 0x0001;
@@ -19,6 +19,14 @@ pub const ROWS_GLOBAL_TABLE: i32 = 0x0001;
 pub const ROWS_MORE_PAGES: i32 = 0x0002;
 /// Rows metadata: the columns are left out.
 pub const ROWS_NO_METADATA: i32 = 0x0004;
+
+/// Whether a RESULT is of a kind that exists, behind what its flags announce.
+#[inline]
+#[must_use]
+pub fn is_known(frame: &Frame<'_>) -> bool {
+    let kind = frame.content().and_then(|(_, mut content)| content.i32());
+    kind.is_ok_and(|kind| (VOID..=SCHEMA_CHANGE).contains(&kind))
+}
 
 /// Where a ROWS body carries its paging state.
 #[derive(Clone, Copy, Debug)]
