@@ -11,6 +11,9 @@ from load import KEYSPACE, KINDS, Load
 
 WRITE_TIMEOUT = 1.5
 READ_TIMEOUT = 10.0
+FAILOVER_AFTER = 1.0
+# The proxy's own threshold of a breaker.
+STRIKES_MAX = 3
 # Two busy cores, two JVMs, and a Python client that measures: what is not the proxy's.
 SLACK = 1.5
 DRAIN_SECONDS_MAX = 60
@@ -195,6 +198,27 @@ def test_the_preferred_cluster_killed_under_reads(a, b, start_proxy, tell):
     assert len(first) <= len(load.streams), "each stream may see one failover at most"
     no_errors(load.log, "write")
     settle(proxy, a, b, load.log, tell)
+
+
+def test_the_preferred_cluster_stopped_under_point_reads(a, b, start_proxy, connect, tell):
+    """No write strikes for them: the silence that three reads met must be enough."""
+    proxy = start_proxy(reads={"preferred": "A"})
+    session = connect(proxy)
+    session.execute(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES ('stopped', 'there')")
+    read = session.prepare(f"SELECT v FROM {KEYSPACE}.cells WHERE id = ?")
+    seconds = []
+    a.pause()
+    try:
+        for _ in range(30):
+            started = time.monotonic()
+            assert session.execute(read, ("stopped",)).one().v == "there"
+            seconds.append(time.monotonic() - started)
+    finally:
+        a.resume()
+    waited = sum(FAILOVER_AFTER / 2 < each for each in seconds)
+    tell(f"{waited} of {len(seconds)} reads waited for the stopped cluster, the longest {max(seconds):.2f} s")
+    assert waited <= STRIKES_MAX
+    proxy.wait_cluster("A", lambda it: it["state"] == "closed", 30)
 
 
 def test_each_cluster_away_once(a, b, start_proxy, tell):
