@@ -11,6 +11,7 @@ use super::table::Term;
 use super::{Client, Desk, Error, Origin, intercept};
 use crate::pair::Side;
 use crate::replay::record::Repeat;
+use crate::statement::topology::{Select, Unsupported};
 use crate::statement::{Class, StatementId, prepared};
 use crate::telemetry::RequestKind;
 use crate::wire::header::FLAG_PAYLOAD;
@@ -199,10 +200,11 @@ impl<C: Client> Desk<C> {
         origin: &Origin<C>,
         frame: Frame<'_>,
         cursor: Cursor<'_>,
-        select: &crate::statement::topology::Select,
+        select: &Result<Select, Unsupported>,
         text: Option<&Rc<Known>>,
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Topology);
+        let select = select.as_ref().map_err(intercept::unsupported)?;
         let to = (origin.version, ClientStream(frame.header.stream));
         let mut body = self.buffers().lend();
         if frame.header.opcode == Opcode::Prepare

@@ -337,7 +337,9 @@ fn read(text: &str, table: Option<&Table>, session: Option<&str>) -> Class {
         .and_then(|table| table.keyspace_in(session))
         .unwrap_or_default();
     match keyspace {
-        "system" => topology::parse(text, session).map_or(Class::System, Class::Topology),
+        "system" => table
+            .and_then(|table| topology::parse(text, &table.name))
+            .map_or(Class::System, Class::Topology),
         "system_traces" => Class::Traces,
         _ if SYSTEM.contains(&keyspace) => Class::System,
         _ => Class::Read,

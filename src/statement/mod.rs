@@ -74,8 +74,9 @@ pub enum Class {
     Schema(Change),
     /// SELECT from a table of the server's own, but for the next two.
     System,
-    /// SELECT from `system.local`, `system.peers` or `system.peers_v2`, which the proxy answers.
-    Topology(topology::Select),
+    /// SELECT from `system.local`, `system.peers` or `system.peers_v2`, which the proxy answers, or
+    /// refuses if it cannot.
+    Topology(Result<topology::Select, topology::Unsupported>),
     /// SELECT from `system_traces`.
     Traces,
     /// Not understood.

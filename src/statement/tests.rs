@@ -140,7 +140,7 @@ const CLASSES: [(&str, &str); 58] = [
     ("schema", "REVOKE ALL PERMISSIONS ON t FROM bob"),
     ("system", "SELECT * FROM system_schema.tables"),
     ("system", "SELECT * FROM System . \"size_estimates\""),
-    ("system", "SELECT JSON * FROM system.local"),
+    ("topology", "SELECT JSON * FROM system.local"),
     ("system", "SELECT * FROM system_virtual_schema.keyspaces"),
     ("topology", "SELECT * FROM system.local WHERE key = 'local'"),
     ("topology", "SELECT peer , rack FROM SYSTEM.PEERS"),
@@ -399,11 +399,13 @@ fn the_session_keyspace_decides_for_unqualified_names() {
         "traces"
     );
     assert!(classify_in(local, Some("system")).needs_keyspace);
-    for text in [
-        "SELECT writetime(rack) FROM local",
-        "SELECT * FROM local WHERE token(key) > 1",
+    for (class, text) in [
+        ("topology", "SELECT writetime(rack) FROM local"),
+        ("topology", "SELECT * FROM local WHERE token(key) > 1"),
+        ("system", "SELECT now() FROM local"),
+        ("system", "SELECT * FROM paxos"),
     ] {
-        assert_eq!(label(&classify_in(text, Some("system")).class), "system");
+        assert_eq!(label(&classify_in(text, Some("system")).class), class);
     }
 }
 

@@ -3,7 +3,10 @@
 //! The tables look as a node of the advertised release shows them. A statement that a node would
 //! refuse is refused here with the node's code and words, so that drivers fall back as they do there.
 
+mod asked;
 mod identity;
+mod json;
+mod rules;
 mod tables;
 mod terms;
 #[cfg(test)]
@@ -14,13 +17,14 @@ use std::net::SocketAddr;
 use uuid::Uuid;
 
 use super::Error;
-use crate::statement::topology::{Columns, Select};
+use crate::statement::topology::{Select, Unsupported};
 use crate::wire::request::Values;
 use crate::wire::response::result::{
     Column, PREPARED, ROWS, ROWS_NO_METADATA, put_columns, put_variables,
 };
 use crate::wire::{Version, code, put};
-use tables::{Kind, Node, Table};
+use asked::Asked;
+use tables::{Node, Table};
 use terms::{Bound, Terms};
 
 pub use identity::{host_id, lower_release, schema_version};
@@ -69,8 +73,7 @@ pub fn rows(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let table = Table::find(select.table, &facts.release_version)?;
-    let asked = Asked::find(table, &select.columns)?;
-    let terms = Terms::find(table, select)?;
+    let (asked, terms) = read(table, select)?;
     let bound = Bound::new(values, version, &terms.markers)?;
     let node = Node { facts, dialled };
     let visible = terms.hold(&node, &bound)? && table.has_node();
@@ -98,8 +101,7 @@ pub fn prepared(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let table = Table::newest(select.table);
-    let asked = Asked::find(table, &select.columns)?;
-    let terms = Terms::find(table, select)?;
+    let (asked, terms) = read(table, select)?;
     let kinds: Vec<_> = terms.markers.iter().map(|it| it.kind.option()).collect();
     let variables: Vec<_> = terms
         .markers
@@ -119,78 +121,21 @@ pub fn prepared(
     Ok(())
 }
 
-/// The columns of the answer.
-enum Asked<'a> {
-    All(Table),
-    Count(&'a str),
-    Named(Vec<(&'a str, &'static tables::Column)>),
+/// What a client is told whose SELECT from one of the tables cannot be answered here.
+#[must_use]
+pub fn unsupported(found: &Unsupported) -> Error {
+    let Unsupported { table, what } = found;
+    let table = table.name();
+    invalid(format!(
+        "The proxy answers {KEYSPACE}.{table} itself and does not support {what} there"
+    ))
 }
 
-impl<'a> Asked<'a> {
-    fn find(table: Table, columns: &'a Columns) -> Result<Self, Error> {
-        match columns {
-            Columns::All => Ok(Self::All(table)),
-            Columns::Count { alias } => Ok(Self::Count(alias.as_deref().unwrap_or("count"))),
-            Columns::Named(named) => named
-                .iter()
-                .map(|(name, alias)| {
-                    let column = table.column(name)?;
-                    Ok((alias.as_deref().unwrap_or(column.name), column))
-                })
-                .collect::<Result<_, _>>()
-                .map(Self::Named),
-        }
-    }
-
-    /// Whether [`prepared`] announced the same columns.
-    fn is_as_prepared(&self) -> bool {
-        match self {
-            Self::All(table) => table.is_newest(),
-            Self::Count(_) | Self::Named(_) => true,
-        }
-    }
-
-    fn specs(&self) -> Vec<Column<'a>> {
-        let spec = |name: &'a str, kind: Kind| Column {
-            name,
-            kind: kind.option(),
-        };
-        match self {
-            Self::All(table) => table
-                .columns()
-                .map(|column| spec(column.name, column.kind))
-                .collect(),
-            Self::Count(name) => vec![spec(name, Kind::BigInt)],
-            Self::Named(named) => named
-                .iter()
-                .map(|(name, column)| spec(name, column.kind))
-                .collect(),
-        }
-    }
-
-    /// The rows' count and cells: the node's, if it is among them. A count is always a row.
-    fn put_rows(&self, out: &mut Vec<u8>, node: Option<&Node<'_>>) {
-        let rows = i32::from(node.is_some());
-        match (self, node) {
-            (Self::Count(_), _) => {
-                put::i32(out, 1);
-                put::bytes(out, &i64::from(rows).to_be_bytes());
-            }
-            (_, None) => put::i32(out, rows),
-            (Self::All(table), Some(node)) => {
-                put::i32(out, rows);
-                for column in table.columns() {
-                    column.put(out, node);
-                }
-            }
-            (Self::Named(named), Some(node)) => {
-                put::i32(out, rows);
-                for (_, column) in named {
-                    column.put(out, node);
-                }
-            }
-        }
-    }
+fn read(table: Table, select: &Select) -> Result<(Asked<'_>, Terms<'_>), Error> {
+    let asked = Asked::find(table, select)?;
+    let terms = Terms::find(table, select)?;
+    rules::check(table, select, &asked)?;
+    Ok((asked, terms))
 }
 
 fn invalid(message: impl Into<String>) -> Error {

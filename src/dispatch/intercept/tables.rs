@@ -66,14 +66,6 @@ impl Column {
     pub(super) fn cell(&self, node: &Node<'_>) -> Cell {
         (self.cell)(node)
     }
-
-    /// Writes what the node says in it.
-    pub(super) fn put(&self, out: &mut Vec<u8>, node: &Node<'_>) {
-        match self.cell(node) {
-            Some(bytes) => put::bytes(out, &bytes),
-            None => put::i32(out, -1),
-        }
-    }
 }
 
 const LOCAL: &[Column] = &[
@@ -142,6 +134,8 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     topology: Topology,
     all: &'static [Column],
+    /// The number of columns in it; the partition key is the first, the others cluster.
+    primary_key: usize,
     ports: bool,
 }
 
@@ -158,15 +152,16 @@ impl Table {
 
     /// The table as the newest releases have it.
     pub(super) const fn newest(topology: Topology) -> Self {
-        let (name, all) = match topology {
-            Topology::Local => ("local", LOCAL),
-            Topology::Peers => ("peers", PEERS),
-            Topology::PeersV2 => ("peers_v2", PEERS_V2),
+        let (all, primary_key) = match topology {
+            Topology::Local => (LOCAL, 1),
+            Topology::Peers => (PEERS, 1),
+            Topology::PeersV2 => (PEERS_V2, 2),
         };
         Self {
-            name,
+            name: topology.name(),
             topology,
             all,
+            primary_key,
             ports: true,
         }
     }
@@ -200,9 +195,28 @@ impl Table {
             })
     }
 
-    /// Whether this column is the partition key, which comes first.
+    /// Whether this column is the partition key.
     pub(super) fn is_key(self, column: &Column) -> bool {
-        self.all.first().is_some_and(|key| key.name == column.name)
+        column.name == self.key()
+    }
+
+    /// Whether this column is in the primary key behind the partition key.
+    pub(super) fn is_clustering(self, column: &Column) -> bool {
+        let mut clustering = self.primary_key().iter().skip(1);
+        clustering.any(|it| it.name == column.name)
+    }
+
+    /// The columns of the primary key in their order.
+    pub(super) fn primary_key(self) -> &'static [Column] {
+        self.all.get(..self.primary_key).unwrap_or_default()
+    }
+
+    /// The name of the partition key.
+    pub(super) const fn key(self) -> &'static str {
+        match self.topology {
+            Topology::Local => "key",
+            Topology::Peers | Topology::PeersV2 => "peer",
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The WHERE and LIMIT of a SELECT: literals as bytes, markers with what is bound to them.
+//! The WHERE and the limits of a SELECT: literals as bytes, markers with what is bound to them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use crate::wire::request::Values;
 use crate::wire::{Cursor, Malformed, Version};
 
 const LIMIT: &str = "[limit]";
+const PER_PARTITION: &str = "[per_partition_limit]";
 
 /// A bind marker as PREPARE describes it.
 #[derive(Debug)]
@@ -44,7 +45,8 @@ pub(super) struct Terms<'a> {
     /// In the order of the text.
     pub(super) markers: Vec<Marker<'a>>,
     conditions: Vec<Condition>,
-    limit: Option<Term>,
+    /// Of a partition, and of all.
+    limits: Vec<Term>,
 }
 
 /// What a column must be.
@@ -75,14 +77,21 @@ impl<'a> Terms<'a> {
         let mut terms = Self {
             markers: Vec::new(),
             conditions: Vec::new(),
-            limit: None,
+            limits: Vec::new(),
         };
         for filter in &select.filters {
             let condition = terms.condition(table, filter)?;
             terms.conditions.push(condition);
         }
-        if let Some(limit) = &select.limit {
-            terms.limit = Some(terms.term(LIMIT, Kind::Int, limit)?);
+        let limits = [
+            (PER_PARTITION, &select.per_partition),
+            (LIMIT, &select.limit),
+        ];
+        for (name, limit) in limits {
+            if let Some(limit) = limit {
+                let term = terms.term(name, Kind::Int, limit)?;
+                terms.limits.push(term);
+            }
         }
         Ok(terms)
     }
@@ -105,9 +114,9 @@ impl<'a> Terms<'a> {
         for condition in &self.conditions {
             all &= condition.holds(node, bound)?;
         }
-        self.limit
-            .as_ref()
-            .map_or(Ok(()), |limit| check_limit(limit, bound))?;
+        for limit in &self.limits {
+            check_limit(limit, bound)?;
+        }
         Ok(all)
     }
 

@@ -1,6 +1,7 @@
 //! What drivers ask, as they write it, read back by two decoders.
 
 mod answers;
+mod forms;
 mod prepared;
 mod refusals;
 
@@ -43,7 +44,7 @@ fn older() -> Facts {
 
 fn select(text: &str) -> Select {
     match classify(text).class {
-        Class::Topology(select) => select,
+        Class::Topology(Ok(select)) => select,
         other => panic!("{text} is {other:?}"),
     }
 }
