@@ -127,7 +127,7 @@ pub fn unsupported(found: &Unsupported) -> Error {
     let Unsupported { table, what } = found;
     let table = table.name();
     invalid(format!(
-        "The proxy answers {KEYSPACE}.{table} itself and does not support {what} there"
+        "On {KEYSPACE}.{table}, which the proxy answers itself, {what} is not supported"
     ))
 }
 

@@ -92,8 +92,9 @@ fn order_by(table: Table, select: &Select) -> Result<(), Error> {
 
 /// Whether it must equal one value.
 fn is_fixed(select: &Select, column: &Column) -> bool {
-    select.filters.iter().any(|filter| match filter.test {
+    select.filters.iter().any(|filter| match &filter.test {
         Test::Equals(_) => *filter.column == *column.name,
-        Test::In(_) | Test::InBound(_) => false,
+        Test::In(values) => values.len() == 1 && *filter.column == *column.name,
+        Test::InBound(_) => false,
     })
 }

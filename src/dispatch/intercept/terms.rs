@@ -114,7 +114,8 @@ impl<'a> Terms<'a> {
         for condition in &self.conditions {
             all &= condition.holds(node, bound)?;
         }
-        for limit in &self.limits {
+        // A node looks at the whole's first.
+        for limit in self.limits.iter().rev() {
             check_limit(limit, bound)?;
         }
         Ok(all)
