@@ -1,9 +1,12 @@
 //! The queue's file on disk: made private, and locked for one process (S28).
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// How every SQLite file begins.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// Why the queue could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// There is something else in the file.
+    #[error("the replay queue's file {} holds something else: it does not begin like an SQLite file", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
     },
     /// Another process has it.
     #[error("the replay queue's file {} is in use by another process", path.display())]
@@ -65,36 +74,37 @@ pub(super) fn claim(path: &Path) -> Result<Lock, OpenError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = PathBuf::from(beside);
-    let lock = private(&beside).map_err(|source| OpenError::File {
-        path: beside.clone(),
-        source,
-    })?;
+    let fault = |path: &Path| {
+        let path = path.to_owned();
+        |source| OpenError::File { path, source }
+    };
+    let lock = open(&beside).map_err(fault(&beside))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.into() }),
-        Err(TryLockError::Error(source)) => {
-            return Err(OpenError::File {
-                path: beside,
-                source,
-            });
-        }
+        Err(TryLockError::Error(source)) => return Err(fault(&beside)(source)),
     }
-    private(path).map_err(|source| OpenError::File {
-        path: path.into(),
-        source,
-    })?;
+    let file = open(path).map_err(fault(path))?;
+    if !is_ours(&file).map_err(fault(path))? {
+        return Err(OpenError::Foreign { path: path.into() });
+    }
+    for file in [&lock, &file] {
+        let private = Permissions::from_mode(0o600);
+        file.set_permissions(private).map_err(fault(path))?;
+    }
     Ok(Lock(lock))
 }
 
-fn private(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
+    let options = options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path)
+}
+
+/// Whether the file is new or SQLite's. It looks itself: SQLite takes a few foreign bytes for an
+/// empty database and writes over them.
+fn is_ours(file: &File) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.take(HEADER.len() as u64).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == HEADER)
 }

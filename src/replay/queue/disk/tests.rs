@@ -326,13 +326,18 @@ fn a_file_that_is_no_queue_is_refused_and_left_alone() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("data/replay.db");
     fs::create_dir(folder.path().join("data")).unwrap();
-    fs::write(&path, "not a database".repeat(100)).unwrap();
-    let error = Disk::open(options(&folder)).unwrap_err();
-    assert!(matches!(error, OpenError::Store { .. }), "{error}");
-    assert_eq!(
-        fs::read(&path).unwrap(),
-        "not a database".repeat(100).as_bytes()
-    );
+    let long = "not a database".repeat(100);
+    for foreign in ["x", "SQLite format 3", "SQLite format 3, or so", &long] {
+        fs::write(&path, foreign).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Disk::open(options(&folder)).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), foreign.as_bytes());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+    fs::write(&path, "").unwrap();
+    drop(open(&folder));
 
     fs::remove_file(&path).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
