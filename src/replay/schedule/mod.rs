@@ -9,6 +9,7 @@
 //! Call [`Schedule::poll_action`] until it gives nothing, after every `handle_*`; wake it with
 //! [`Schedule::handle_timeout`] at [`Schedule::wake_at`].
 
+mod exchange;
 mod item;
 #[cfg(test)]
 mod simulation;
@@ -17,12 +18,12 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::record::{Priority, Repeat};
 use super::{Parked, Seq};
 
+pub use exchange::{Action, Due, Limits, Marked, Outcome};
 use item::{Dice, Item, Phase, Step};
 
 /// Records of high priority that go for one of low, while both wait.
@@ -30,119 +31,6 @@ const HIGH_FOR_LOW: u32 = 10;
 
 /// How long a failed lease or announcement waits.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-
-/// How one side's replay is paced.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Debts asked for at once. Default 500.
-    pub batch: usize,
-    /// Debts held at most. Default 4,096.
-    pub window: usize,
-    /// Debts of different partitions in flight at most. Default 32.
-    pub concurrency: usize,
-    /// The first wait after a failure; doubles from there. Default 100 ms.
-    pub retry_min: Duration,
-    /// The longest wait, also between tries of a refused record. Default 30 s.
-    pub retry_max: Duration,
-    /// Failed tries until a record is parked, while its side is up. Default: never.
-    pub attempts_max: Option<NonZeroU32>,
-    /// How long a record that its side refuses for good is tried. Default 10 min.
-    pub grace: Duration,
-    /// Whether low priority waits until no high one is ready, instead of 10 to 1. Default no.
-    pub strict: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            batch: 500,
-            window: 4_096,
-            concurrency: 32,
-            retry_min: Duration::from_millis(100),
-            retry_max: Duration::from_secs(30),
-            attempts_max: None,
-            grace: Duration::from_secs(600),
-            strict: false,
-        }
-    }
-}
-
-/// What the schedule needs to know of a leased debt.
-#[derive(Clone, Copy, Debug)]
-pub struct Due {
-    /// Which record.
-    pub seq: Seq,
-    /// Records of one partition go one after the other.
-    pub partition: u64,
-    /// Which go first.
-    pub priority: Priority,
-    /// Whether it may be applied more than once.
-    pub repeat: Repeat,
-    /// [`super::Lease::sent`].
-    pub sent: bool,
-    /// [`super::Lease::again`].
-    pub again: bool,
-}
-
-/// What to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// The side has it: tell the queue.
-    Applied(Seq),
-    /// Ask the queue for up to so many debts; answer with `handle_leased` or `handle_lease_failed`.
-    Lease(usize),
-    /// Make it durable that the record is about to be sent; answer with `handle_marked`.
-    MarkSent(Seq),
-    /// Give up: move it to the dead letters.
-    Park {
-        /// Which record.
-        seq: Seq,
-        /// Why.
-        reason: Parked,
-    },
-    /// Give the lease back.
-    Release(Seq),
-    /// Send it; answer with `handle_outcome`.
-    Send {
-        /// Which record.
-        seq: Seq,
-        /// Whether at the next timestamp (S2).
-        shift: bool,
-    },
-    /// The announced send surely had no effect: tell the queue whether an earlier one may have had.
-    Unmark {
-        /// Which record.
-        seq: Seq,
-        /// Whether the side may have seen it all the same.
-        sent: bool,
-    },
-}
-
-/// What came of a send.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// The side has it.
-    Applied,
-    /// No answer, or one that leaves it open.
-    Maybe,
-    /// The side could not take it now, and surely has not.
-    NotApplied,
-    /// The side refuses it for good.
-    Refused,
-    /// It must not be applied at all: the table or a type is not the one it was written for (S9).
-    Unfit,
-}
-
-/// What came of an announcement.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Marked {
-    /// It is durable.
-    Durable,
-    /// The queue could not store it.
-    Failed,
-    /// The debt is no more.
-    Gone,
-}
 
 /// What may be done at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

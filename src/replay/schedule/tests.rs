@@ -1,5 +1,7 @@
 //! Stories of single records.
 
+use std::num::NonZeroU32;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,3 +1,5 @@
+//! Coded frames are read by another codec, and its frames by this one.
+
 use cassandra_protocol::compression::Compression as TheirCompression;
 use cassandra_protocol::crc;
 use cassandra_protocol::frame::frame_decoder::{
