@@ -400,12 +400,13 @@ async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>) {
     while let Some((head, _)) = frame(&mut stream).await {
         let (opcode, body) = match (head[4], mood.get()) {
             (0x01, _) => (0x02, Vec::new()),
+            // A sign of life that the proxy asks for at its start too.
+            (_, Mood::Silent) => continue,
             (0x05, _) => (0x06, vec![0, 0]),
             (_, Mood::Done) => (0x08, vec![0, 0, 0, 1]),
             (_, Mood::Error(code)) => (0x00, [&code.to_be_bytes()[..], &[0, 1, b'?']].concat()),
             (_, Mood::Gone) => return,
             (_, Mood::Nonsense) => (0x00, vec![0, 0]),
-            (_, Mood::Silent) => continue,
             (_, Mood::Stray) => (0x08, vec![0, 0, 0, 1]),
         };
         let is_stray = matches!(mood.get(), Mood::Stray) && opcode == 0x08;
