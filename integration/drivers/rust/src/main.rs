@@ -7,9 +7,9 @@ use std::error::Error;
 use std::ops::ControlFlow;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use scylla::client::Compression;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::client::Compression;
 use scylla::response::PagingState;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::unprepared::Statement;
