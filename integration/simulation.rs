@@ -1,6 +1,7 @@
 //! One process of the proxy in a world of virtual time, where everything goes wrong by a seed.
 //!
-//! The real machines (`flow`, `policy`) run between model clusters, a model queue and clients;
+//! The real machines (`flow`, `policy`, the queue's `ledger`, the worker's `schedule`) run between
+//! model clusters, a model disk and clients;
 //! messages are lost, late and half-applied, the disk fills and hangs, the clock steps, the proxy
 //! is killed at any step. The invariants are checked at every step and when all is quiet again.
 //! `SEED=7 cargo test --test simulation -- --nocapture` replays one seed with a trace;

@@ -270,7 +270,6 @@ impl World {
             owes: if one_side { Sides::only(Side::A) } else { owes },
             live,
             sent,
-            again: Sides::NONE,
         };
         let waiter = Waiter::Request(id);
         self.queue.submit(Change::Keep {
@@ -308,7 +307,6 @@ impl World {
             owes,
             live: Sides::NONE,
             sent,
-            again: Sides::NONE,
         };
         let (seq, waiter) = (self.queue.next_seq(), Waiter::Stubborn(number));
         self.queue.submit(Change::Keep {

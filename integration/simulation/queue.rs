@@ -1,20 +1,31 @@
-//! A model of the disk queue: what is submitted, what is being committed, and what is durable.
+//! A disk under the real ledger: what is submitted, what is being committed, and what is durable.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use helix_proxy::pair::{Side, Sides};
+use helix_proxy::replay::queue::ledger::{Ledger, State, Step};
+use helix_proxy::replay::{self, Parked, Seq};
 
 use super::cluster::{Id, Mutation};
 
 /// Who waits for a change to become durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Waiter {
-    /// An attempt of the worker.
-    Attempt(u64),
+    /// The worker of a side, which is about to send this record.
+    Mark(Side, u64),
     /// A client's request.
     Request(u64),
     /// A record that is tried until it is durable.
     Stubborn(u64),
+}
+
+/// What a waiter hears.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kept {
+    Durable,
+    /// The record, or its debt, is not there any more.
+    Gone,
+    Refused,
 }
 
 /// As `replay::Change`, with the write itself in place of its bytes.
@@ -33,93 +44,107 @@ pub(crate) enum Change {
     Park(u64, Side),
 }
 
-/// One record; `again` are the sides that were sent it while they may have seen it (S2).
+/// A new record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     pub(crate) mutation: Mutation,
     pub(crate) owes: Sides,
     pub(crate) live: Sides,
     pub(crate) sent: Sides,
-    pub(crate) again: Sides,
 }
 
 /// What a commit led to.
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
-    pub(crate) receipts: Vec<(Waiter, bool)>,
+    pub(crate) receipts: Vec<(Waiter, Kept)>,
     pub(crate) parked: Vec<(Id, Side)>,
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Queue {
-    durable: BTreeMap<u64, Record>,
+    /// What this process believes; a crash forgets it.
+    ledger: Ledger,
+    /// What a new process finds.
+    stored: BTreeMap<u64, State>,
+    /// Bodies, of records that are gone too.
+    mutations: BTreeMap<u64, Mutation>,
     submitted: VecDeque<Change>,
     /// On its way to the disk; a crash keeps or loses it as a whole.
     batch: Vec<Change>,
+    /// Landings that no commit has carried yet.
+    marks: Vec<u64>,
     next_seq: u64,
-    accepts: bool,
+    is_full: bool,
     is_committing: bool,
+    /// Something else is committed anyway: the clock's ceiling.
+    is_due: bool,
 }
 
 impl Queue {
-    pub(crate) const fn new() -> Self {
-        Self {
-            durable: BTreeMap::new(),
-            submitted: VecDeque::new(),
-            batch: Vec::new(),
-            next_seq: 0,
-            accepts: true,
-            is_committing: false,
-        }
-    }
-
     pub(crate) const fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq
     }
 
     pub(crate) const fn accepts(&self) -> bool {
-        self.accepts
+        !self.is_full
     }
 
     /// The store noticed that there is room again.
     pub(crate) const fn recovered(&mut self) {
-        self.accepts = true;
+        self.is_full = false;
+    }
+
+    /// What waits only for company is committed now.
+    pub(crate) const fn reserve(&mut self) {
+        self.is_due = true;
     }
 
     pub(crate) fn submit(&mut self, change: Change) {
         self.submitted.push_back(change);
     }
 
-    /// Starts a commit if there is something to commit and none is under way.
+    /// Starts a commit if there is something to commit and none is under way. Landings alone are not
+    /// worth one: the next carries them.
     pub(crate) fn poll_commit(&mut self) -> bool {
-        if self.is_committing || self.submitted.is_empty() {
+        if self.is_committing {
             return false;
+        }
+        let is_landing = |change: &Change| matches!(change, Change::Landed(..));
+        if self.submitted.iter().all(is_landing) {
+            while let Some(change) = self.submitted.pop_front() {
+                self.ledger.apply(&change.real());
+                self.marks.push(change.seq());
+            }
+            if !std::mem::take(&mut self.is_due) || self.marks.is_empty() {
+                return false;
+            }
         }
         self.batch.extend(self.submitted.drain(..));
         self.is_committing = true;
         true
     }
 
-    /// The commit ended. When the disk was full, new records and marks are refused, and the rest is
-    /// tried again in its order.
+    /// The commit ended. When the disk was full, all that it meant is taken back: new records and
+    /// marks are refused, and the rest is tried again in its order.
     pub(crate) fn handle_commit(&mut self, ok: bool) -> Committed {
         self.is_committing = false;
-        self.accepts = ok;
+        self.is_full = !ok;
         let batch = std::mem::take(&mut self.batch);
-        let mut committed = Committed::default();
+        self.ledger.begin();
+        let committed = self.apply(&batch);
         if ok {
-            for change in batch {
-                self.apply(change, &mut committed);
-            }
+            self.store(&batch);
             return committed;
         }
+        self.ledger.roll_back();
+        let mut refused = Committed::default();
         let mut left = VecDeque::new();
         for change in batch {
             match change {
                 Change::Keep { waiter, .. } | Change::Sent(_, _, waiter) => {
-                    committed.receipts.push((waiter, false));
+                    refused.receipts.push((waiter, Kept::Refused));
                 }
                 Change::Landed(..)
                 | Change::Missed(..)
@@ -130,131 +155,160 @@ impl Queue {
         }
         left.append(&mut self.submitted);
         self.submitted = left;
-        committed
+        refused
     }
 
     /// The process is killed and a new one opens the file. What was being committed may be there.
     pub(crate) fn crash(&mut self, batch_survives: bool, drops_live: bool) -> Committed {
+        let batch = std::mem::take(&mut self.batch);
         let mut committed = Committed::default();
-        for change in std::mem::take(&mut self.batch) {
-            if batch_survives {
-                self.apply(change, &mut committed);
-            }
+        if batch_survives && self.is_committing {
+            committed = self.apply(&batch);
+            self.store(&batch);
         }
         self.submitted.clear();
+        self.marks.clear();
         self.is_committing = false;
-        self.accepts = true;
-        for record in self.durable.values_mut() {
-            if !drops_live {
-                record.owes = record.owes.union(record.live);
+        self.is_full = false;
+        self.ledger = Ledger::default();
+        self.stored.retain(|seq, state| {
+            if drops_live {
+                state.live = Sides::NONE;
             }
-            record.live = Sides::NONE;
-        }
-        self.durable.retain(|_, record| !record.is_gone());
+            *state = state.after_crash();
+            if !state.is_gone() {
+                self.ledger.restore(place(*seq), *state);
+            }
+            !state.is_gone()
+        });
         committed
     }
 
     pub(crate) fn is_behind(&self, side: Side) -> bool {
-        self.durable
-            .values()
-            .any(|record| record.owes.contains(side))
+        self.ledger.owed(side) != 0
     }
 
-    pub(crate) fn owes(&self, seq: u64, side: Side) -> bool {
-        let record = self.durable.get(&seq);
-        record.is_some_and(|record| record.owes.contains(side))
+    /// Up to so many debts of this side that nobody works on.
+    pub(crate) fn lease(&mut self, side: Side, max: usize) -> Vec<(u64, State, Mutation)> {
+        let mut seqs = Vec::new();
+        self.ledger.lease(side, max, &mut seqs);
+        let lease = |seq: Seq| {
+            let number = u64::try_from(seq.0).expect("positive");
+            (number, self.ledger.state(seq), self.mutations[&number])
+        };
+        seqs.into_iter().map(lease).collect()
     }
 
-    /// The records that this side can be given to replay, oldest first: none that is still live.
-    pub(crate) fn owed(&self, side: Side) -> impl Iterator<Item = (u64, Record)> + '_ {
-        let owed = self
-            .durable
-            .iter()
-            .filter(move |(_, record)| record.live.is_empty() && record.owes.contains(side));
-        owed.map(|(seq, record)| (*seq, *record))
+    pub(crate) fn release(&mut self, side: Side, seq: u64) {
+        self.ledger.release(side, place(seq));
     }
 
     /// The sides for which a durable record of this write exists.
     pub(crate) fn covers(&self, id: Id) -> Sides {
-        let of_it = self
-            .durable
-            .values()
-            .filter(|record| record.mutation.id == id);
-        of_it.fold(Sides::NONE, |sides, record| {
-            sides.union(record.owes).union(record.live)
+        let of_it = self.stored.iter().filter(|(seq, _)| {
+            let mutation = self.mutations.get(seq);
+            mutation.is_some_and(|mutation| mutation.id == id)
+        });
+        of_it.fold(Sides::NONE, |sides, (_, state)| {
+            sides.union(state.owes).union(state.live)
         })
     }
 
     /// Whether something is submitted that is not durable yet.
     pub(crate) fn is_settled(&self) -> bool {
-        self.submitted.is_empty() && self.batch.is_empty()
+        self.submitted.is_empty() && self.batch.is_empty() && !self.is_committing
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.durable.is_empty() && self.is_settled()
+    /// Durable records that somebody needs.
+    pub(crate) const fn stored(&self) -> &BTreeMap<u64, State> {
+        &self.stored
     }
 
-    fn apply(&mut self, change: Change, committed: &mut Committed) {
-        match change {
-            Change::Keep {
-                seq,
-                record,
-                waiter,
-            } => {
-                self.durable.insert(seq, record);
-                committed.receipts.push((waiter, true));
+    fn apply(&mut self, batch: &[Change]) -> Committed {
+        let mut committed = Committed::default();
+        for change in batch {
+            if let Change::Keep { seq, record, .. } = change {
+                self.mutations.insert(*seq, record.mutation);
             }
-            Change::Landed(seq, side) => self.change(seq, |record| {
-                record.live = record.live.without(side);
-            }),
-            Change::Missed(seq, side, sent) => self.change(seq, |record| {
-                record.live = record.live.without(side);
-                record.owes = record.owes.with(side);
-                record.again = record.again.without(side);
-                record.sent = if sent {
-                    record.sent.with(side)
-                } else {
-                    record.sent.without(side)
-                };
-            }),
-            Change::Void(seq) => drop(self.durable.remove(&seq)),
-            Change::Sent(seq, side, waiter) => {
-                self.change(seq, |record| {
-                    if record.sent.contains(side) {
-                        record.again = record.again.with(side);
-                    }
-                    record.sent = record.sent.with(side);
-                });
-                committed.receipts.push((waiter, true));
-            }
-            Change::Applied(seq, side) => self.change(seq, |record| {
-                record.owes = record.owes.without(side);
-            }),
-            Change::Park(seq, side) => {
-                let owed = self
-                    .durable
-                    .get(&seq)
-                    .filter(|record| record.owes.contains(side));
-                committed
-                    .parked
-                    .extend(owed.map(|record| (record.mutation.id, side)));
-                self.change(seq, |record| record.owes = record.owes.without(side));
+            let is_known = self.ledger.apply(&change.real()) != Step::Unknown;
+            let kept = if is_known { Kept::Durable } else { Kept::Gone };
+            match *change {
+                Change::Keep { waiter, .. } | Change::Sent(_, _, waiter) => {
+                    committed.receipts.push((waiter, kept));
+                }
+                Change::Park(seq, side) if is_known => {
+                    committed.parked.push((self.mutations[&seq].id, side));
+                }
+                Change::Park(..)
+                | Change::Landed(..)
+                | Change::Missed(..)
+                | Change::Void(_)
+                | Change::Applied(..) => {}
             }
         }
+        committed
     }
 
-    fn change(&mut self, seq: u64, how: impl FnOnce(&mut Record)) {
-        if let Some(record) = self.durable.get_mut(&seq) {
-            how(record);
-            if record.is_gone() {
-                self.durable.remove(&seq);
+    /// What the ledger says of these, and of all that landed before, is on the disk.
+    fn store(&mut self, batch: &[Change]) {
+        let touched = batch.iter().map(Change::seq).chain(self.marks.drain(..));
+        for seq in touched {
+            let state = self.ledger.state(place(seq));
+            if state.is_gone() {
+                self.stored.remove(&seq);
+            } else {
+                self.stored.insert(seq, state);
             }
         }
     }
 }
 
-impl Record {
-    fn is_gone(&self) -> bool {
-        self.owes.union(self.live).is_empty()
+impl Change {
+    const fn seq(&self) -> u64 {
+        match *self {
+            Self::Keep { seq, .. }
+            | Self::Landed(seq, _)
+            | Self::Missed(seq, ..)
+            | Self::Void(seq)
+            | Self::Sent(seq, ..)
+            | Self::Applied(seq, _)
+            | Self::Park(seq, _) => seq,
+        }
     }
+
+    /// As the product says it.
+    fn real(&self) -> replay::Change {
+        let (seq, receipt) = (place(self.seq()), None);
+        match *self {
+            Self::Keep { record, .. } => replay::Change::Keep {
+                seq,
+                owes: record.owes,
+                live: record.live,
+                sent: record.sent,
+                body: Vec::new(),
+                receipt,
+            },
+            Self::Landed(_, side) => replay::Change::Landed { seq, side },
+            Self::Missed(_, side, sent) => replay::Change::Missed {
+                seq,
+                side,
+                sent,
+                receipt,
+            },
+            Self::Void(_) => replay::Change::Void { seq },
+            Self::Sent(_, side, _) => replay::Change::Sent { seq, side, receipt },
+            Self::Applied(_, side) => replay::Change::Applied { seq, side },
+            Self::Park(_, side) => replay::Change::Park {
+                seq,
+                side,
+                reason: Parked::Ambiguous,
+                error: String::new(),
+                receipt,
+            },
+        }
+    }
+}
+
+fn place(seq: u64) -> Seq {
+    Seq(i64::try_from(seq).expect("small"))
 }

@@ -1,148 +1,183 @@
-//! The replay worker of one process: one lane a side, which takes what is owed and applies it.
+//! The replay worker of one process: the real schedule of each side, and what obeys it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use helix_proxy::pair::Side;
 use helix_proxy::policy::Verdict;
+use helix_proxy::replay::Seq;
+use helix_proxy::replay::record::{Priority, Repeat};
+use helix_proxy::replay::schedule::{Action, Due, Limits, Marked, Outcome, Schedule};
 
 use super::cluster::{Kind, Mutation};
-use super::queue::{Change, Record, Waiter};
-use super::settings::{Broken, DIVERGENCE_GRACE, MS, Micros, REPLAY_TIMEOUT};
+use super::queue::{Change, Kept, Waiter};
+use super::settings::{Broken, DIVERGENCE_GRACE, MS, REPLAY_TIMEOUT};
 use super::world::{Event, Ticket, World};
 
-const LEASES_MAX: usize = 8;
-const BACKOFF: Micros = 200 * MS;
-
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    number: u64,
-    mutation: Mutation,
-    shift: i64,
-    /// It was announced, because it must not be sent twice.
-    is_marked: bool,
-    /// The side may have seen it before.
-    was_sent: bool,
-}
-
-/// What the worker knows about one record.
-#[derive(Clone, Copy, Debug, Default)]
-struct Task {
-    attempt: Option<Attempt>,
-    not_before: Micros,
-    refused_since: Option<Micros>,
-    is_done: bool,
-}
-
 /// One side's worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lane {
-    tasks: BTreeMap<u64, Task>,
+    schedule: Schedule,
+    held: BTreeMap<u64, Mutation>,
+    /// Which record an answer is about.
+    attempts: BTreeMap<u64, u64>,
 }
 
 impl Lane {
-    fn is_free(&self, seq: u64, now: Micros) -> bool {
-        self.tasks
-            .get(&seq)
-            .is_none_or(|task| task.attempt.is_none() && task.not_before <= now && !task.is_done)
-    }
-
-    fn of(&mut self, number: u64) -> Option<(u64, &mut Task, Attempt)> {
-        let mut tasks = self.tasks.iter_mut();
-        tasks.find_map(|(seq, task)| {
-            let attempt = task.attempt.filter(|attempt| attempt.number == number)?;
-            Some((*seq, task, attempt))
-        })
+    pub(crate) fn new(seed: u64) -> Self {
+        let limits = Limits {
+            batch: 8,
+            window: 32,
+            concurrency: 4,
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_millis(800),
+            attempts_max: None,
+            grace: Duration::from_micros(DIVERGENCE_GRACE),
+            strict: false,
+        };
+        Self {
+            schedule: Schedule::new(limits, seed),
+            held: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        }
     }
 }
 
 impl World {
-    /// Takes what a side owes, unless that side is out.
+    /// Time passes for a side's worker.
     pub(crate) fn work(&mut self, side: Side) {
         self.push(self.now + 40 * MS, Event::Work(side));
+        let now = self.instant();
         let Some(proxy) = &mut self.proxy else { return };
-        if proxy.view.out.contains(side) {
-            return;
-        }
-        let (lane, now) = (&mut proxy.lanes[side], self.now);
-        let free = self
-            .queue
-            .owed(side)
-            .filter(|(seq, _)| lane.is_free(*seq, now));
-        let free: Vec<_> = free.take(LEASES_MAX).collect();
-        lane.tasks.retain(|seq, _| self.queue.owes(*seq, side));
-        for (seq, record) in free {
-            self.attempt(side, seq, record);
+        let lane = &mut proxy.lanes[side];
+        lane.schedule.handle_side(!proxy.view.out.contains(side));
+        lane.schedule.handle_available();
+        lane.schedule.handle_timeout(now);
+        self.replay(side);
+    }
+
+    fn replay(&mut self, side: Side) {
+        while let Some(action) = self
+            .proxy
+            .as_mut()
+            .and_then(|proxy| proxy.lanes[side].schedule.poll_action())
+        {
+            match action {
+                Action::Applied(seq) => {
+                    self.drop_held(side, number(seq));
+                    self.queue.submit(Change::Applied(number(seq), side));
+                }
+                Action::Lease(max) => self.lease(side, max),
+                Action::MarkSent(seq) => {
+                    let seq = number(seq);
+                    let waiter = Waiter::Mark(side, seq);
+                    self.queue.submit(Change::Sent(seq, side, waiter));
+                    if self.is_early(side, seq) {
+                        self.launch(side, seq, false);
+                    }
+                }
+                Action::Park { seq, reason } => {
+                    self.say(|_| format!("{side} parks record {} as {reason:?}", seq.0));
+                    self.drop_held(side, number(seq));
+                    self.queue.submit(Change::Park(number(seq), side));
+                }
+                Action::Release(seq) => {
+                    self.drop_held(side, number(seq));
+                    self.queue.release(side, number(seq));
+                }
+                Action::Send { seq, .. } if self.is_early(side, number(seq)) => {
+                    // It went out before it was announced, and its answer found nobody.
+                    let now = self.instant();
+                    if let Some(proxy) = &mut self.proxy {
+                        let schedule = &mut proxy.lanes[side].schedule;
+                        schedule.handle_outcome(seq, Outcome::Maybe, now);
+                    }
+                }
+                Action::Send { seq, shift } => self.launch(side, number(seq), shift),
+                Action::Unmark { seq, sent } => {
+                    self.queue.submit(Change::Missed(number(seq), side, sent));
+                }
+            }
         }
     }
 
-    fn attempt(&mut self, side: Side, seq: u64, record: Record) {
-        let number = self.number();
+    /// Whether the broken worker sends this without waiting for its mark.
+    fn is_early(&self, side: Side, seq: u64) -> bool {
+        let held = self
+            .proxy
+            .as_ref()
+            .and_then(|proxy| proxy.lanes[side].held.get(&seq));
+        let counts = held.is_some_and(|mutation| mutation.kind == Kind::Count);
+        counts && self.settings.breaks(Broken::SendsBeforeTheMark)
+    }
+
+    fn drop_held(&mut self, side: Side, seq: u64) {
+        if let Some(proxy) = &mut self.proxy {
+            proxy.lanes[side].held.remove(&seq);
+        }
+    }
+
+    fn lease(&mut self, side: Side, max: usize) {
+        let leases = self.queue.lease(side, max);
+        self.say(|_| format!("{side} leases {leases:?}"));
+        let twice = leases.iter().find(|(seq, ..)| {
+            let proxy = self.proxy.as_ref();
+            proxy.is_some_and(|proxy| proxy.lanes[side].held.contains_key(seq))
+        });
+        if let Some((seq, ..)) = twice {
+            return self.fail(format!("record {seq} was leased twice"));
+        }
         let blind = self.settings.breaks(Broken::SentReplayedBlindly);
-        let (sent, again) = (record.sent.contains(side), record.again.contains(side));
-        let (is_over, needs_mark, shift) = match record.mutation.kind {
-            Kind::Count => (sent && !blind, true, 0),
-            Kind::List(_) => (again, true, i64::from(sent)),
-            Kind::Delete(_) | Kind::Put(_) => (false, false, 0),
-        };
-        let shift = if self.settings.breaks(Broken::ListsKeepTheirTimestamp) {
-            0
-        } else {
-            shift
-        };
-        let mut mutation = record.mutation;
-        if self.settings.breaks(Broken::ReplayRestamps) {
-            mutation.at += 5_000_000;
-        }
-        let attempt = Attempt {
-            number,
-            mutation,
-            shift,
-            is_marked: needs_mark,
-            was_sent: sent,
-        };
         let Some(proxy) = &mut self.proxy else { return };
-        let task = proxy.lanes[side].tasks.entry(seq).or_default();
-        if is_over {
-            task.is_done = true;
-            self.say(|_| format!("{side} parks w{} as ambiguous", record.mutation.id));
-            return self.queue.submit(Change::Park(seq, side));
-        }
-        task.attempt = Some(attempt);
-        if needs_mark {
-            self.queue
-                .submit(Change::Sent(seq, side, Waiter::Attempt(number)));
-        }
-        if !needs_mark || self.settings.breaks(Broken::SendsBeforeTheMark) {
-            self.launch(side, attempt);
-        }
+        let lane = &mut proxy.lanes[side];
+        let due = |(seq, state, mutation): &(u64, _, Mutation)| {
+            let (partition, repeat) = match mutation.kind {
+                Kind::Count => (0, Repeat::No),
+                Kind::List(list) => (1_000 + u64::from(list), Repeat::Shifted),
+                Kind::Delete(cell) | Kind::Put(cell) => (2_000 + u64::from(cell), Repeat::Yes),
+            };
+            let state: &helix_proxy::replay::queue::ledger::State = state;
+            Due {
+                seq: Seq(i64::try_from(*seq).expect("small")),
+                partition,
+                priority: Priority::High,
+                repeat,
+                sent: state.sent.contains(side) && !(blind && repeat == Repeat::No),
+                again: state.again.contains(side),
+            }
+        };
+        let dues: Vec<Due> = leases.iter().map(due).collect();
+        lane.held
+            .extend(leases.into_iter().map(|(seq, _, mutation)| (seq, mutation)));
+        lane.schedule.handle_leased(dues);
     }
 
     /// A mark that it is about to be sent is durable, or was refused.
-    pub(crate) fn marked(&mut self, number: u64, ok: bool) {
+    pub(crate) fn marked(&mut self, side: Side, seq: u64, kept: Kept) {
+        let marked = match kept {
+            Kept::Durable => Marked::Durable,
+            Kept::Gone => Marked::Gone,
+            Kept::Refused => Marked::Failed,
+        };
+        let now = self.instant();
         let Some(proxy) = &mut self.proxy else { return };
-        let early = self.settings.breaks(Broken::SendsBeforeTheMark);
-        for side in Side::ALL {
-            let Some((_, task, attempt)) = proxy.lanes[side].of(number) else {
-                continue;
-            };
-            if ok && !early {
-                return self.launch(side, attempt);
-            }
-            if !ok {
-                task.attempt = None;
-                task.not_before = self.now + BACKOFF;
-            }
-            return;
-        }
+        let seq = Seq(i64::try_from(seq).expect("small"));
+        proxy.lanes[side].schedule.handle_marked(seq, marked, now);
+        self.replay(side);
     }
 
-    fn launch(&mut self, side: Side, attempt: Attempt) {
-        let Attempt {
-            number,
-            mutation,
-            shift,
-            ..
-        } = attempt;
+    fn launch(&mut self, side: Side, seq: u64, shift: bool) {
+        let attempt = self.number();
+        let Some(proxy) = &mut self.proxy else { return };
+        let lane = &mut proxy.lanes[side];
+        let Some(mut mutation) = lane.held.get(&seq).copied() else {
+            return self.fail(format!("record {seq} was sent without a lease"));
+        };
+        lane.attempts.insert(attempt, seq);
+        if self.settings.breaks(Broken::ReplayRestamps) {
+            mutation.at += 5_000_000;
+        }
+        let shift = i64::from(shift && !self.settings.breaks(Broken::ListsKeepTheirTimestamp));
         self.say(|_| format!("{side} is replayed w{} +{shift}", mutation.id));
         let invalid = mutation.invalid;
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
@@ -150,40 +185,32 @@ impl World {
             self.push(at, Event::Apply(side, mutation, shift));
         }
         if let Some((at, verdict, report)) = fate.answer {
-            self.push(
-                at,
-                Event::Answer(Ticket::Replay(number), side, verdict, report),
-            );
+            let ticket = Ticket::Replay(attempt);
+            self.push(at, Event::Answer(ticket, side, verdict, report));
         }
-        self.push(self.now + REPLAY_TIMEOUT, Event::GiveUp(side, number));
+        self.push(self.now + REPLAY_TIMEOUT, Event::GiveUp(side, attempt));
     }
 
     /// What came of an attempt.
-    pub(crate) fn attempted(&mut self, side: Side, number: u64, verdict: Verdict) {
+    pub(crate) fn attempted(&mut self, side: Side, attempt: u64, verdict: Verdict) {
+        let now = self.instant();
         let Some(proxy) = &mut self.proxy else { return };
-        let Some((seq, task, attempt)) = proxy.lanes[side].of(number) else {
+        let lane = &mut proxy.lanes[side];
+        let Some(seq) = lane.attempts.remove(&attempt) else {
             return;
         };
-        task.attempt = None;
-        task.not_before = self.now + BACKOFF;
-        let surely_not = matches!(verdict, Verdict::Definite | Verdict::NotApplied);
-        if surely_not && attempt.is_marked {
-            // The mark is taken back: what was true before the attempt is true again.
-            self.queue
-                .submit(Change::Missed(seq, side, attempt.was_sent));
-        }
-        let change = match verdict {
-            Verdict::Ok => Change::Applied(seq, side),
-            Verdict::Maybe | Verdict::NotApplied => return,
-            Verdict::Definite => {
-                let since = *task.refused_since.get_or_insert(self.now);
-                if self.now - since < DIVERGENCE_GRACE {
-                    return;
-                }
-                Change::Park(seq, side)
-            }
+        let outcome = match verdict {
+            Verdict::Ok => Outcome::Applied,
+            Verdict::Maybe => Outcome::Maybe,
+            Verdict::NotApplied => Outcome::NotApplied,
+            Verdict::Definite => Outcome::Refused,
         };
-        task.is_done = true;
-        self.queue.submit(change);
+        let seq = Seq(i64::try_from(seq).expect("small"));
+        lane.schedule.handle_outcome(seq, outcome, now);
+        self.replay(side);
     }
+}
+
+fn number(seq: Seq) -> u64 {
+    u64::try_from(seq.0).expect("positive")
 }

@@ -11,7 +11,7 @@ use super::cluster::{Cluster, Mutation};
 use super::dice::Dice;
 use super::faults::{Disk, Faults};
 use super::live::Request;
-use super::queue::{Queue, Waiter};
+use super::queue::{Kept, Queue, Waiter};
 use super::replay::Lane;
 use super::settings::{Broken, DRAIN, END, MS, Micros, PROBE_TIMEOUT, SECOND, Settings};
 
@@ -125,7 +125,7 @@ impl World {
             now: 0,
             clusters: Pair::default(),
             faults,
-            queue: Queue::new(),
+            queue: Queue::default(),
             book: Book::default(),
             proxy: None,
             ceiling: 0,
@@ -208,6 +208,7 @@ impl World {
         } else {
             self.ceiling
         };
+        let lanes = Pair::from_fn(|_side| Lane::new(self.dice.roll()));
         self.proxy = Some(Proxy {
             view: health.view(),
             policy,
@@ -215,7 +216,7 @@ impl World {
             last,
             requests: BTreeMap::new(),
             stubborn: BTreeMap::new(),
-            lanes: Pair::default(),
+            lanes,
         });
         self.say(|_| "proxy starts".to_owned());
     }
@@ -255,11 +256,11 @@ impl World {
         let committed = self.queue.handle_commit(ok);
         self.say(|_| format!("commit ok={ok}: {committed:?}"));
         self.park(&committed.parked);
-        for (waiter, ok) in committed.receipts {
+        for (waiter, kept) in committed.receipts {
             match waiter {
-                Waiter::Attempt(attempt) => self.marked(attempt, ok),
-                Waiter::Request(id) => self.kept(id, ok),
-                Waiter::Stubborn(number) => self.persisted(number, ok),
+                Waiter::Mark(side, seq) => self.marked(side, seq, kept),
+                Waiter::Request(id) => self.kept(id, kept == Kept::Durable),
+                Waiter::Stubborn(number) => self.persisted(number, kept == Kept::Durable),
             }
         }
         self.check_acknowledged();
@@ -276,6 +277,7 @@ impl World {
         self.push(self.now + 50 * MS, Event::Pulse);
         if self.faults.disk(self.now) == Disk::Good && self.proxy.is_some() {
             self.queue.recovered();
+            self.queue.reserve();
         }
         let now = self.instant();
         while let Some(side) = self
@@ -355,8 +357,9 @@ impl World {
         if let Some(request) = proxy.requests.values().next() {
             return Some(format!("I13: never answered: {request:?}"));
         }
-        let is_drained = self.queue.is_empty() && proxy.stubborn.is_empty();
-        (!is_drained).then(|| format!("I11: the queue did not drain: {:?}", self.queue))
+        let left = self.queue.stored();
+        let is_drained = left.is_empty() && self.queue.is_settled() && proxy.stubborn.is_empty();
+        (!is_drained).then(|| format!("I11: the queue did not drain: {left:?}"))
     }
 
     /// Virtual time as the machines want it.

@@ -12,30 +12,30 @@ use super::seqs::SeqSet;
 
 /// Where one record stands, as sets of sides.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct State {
+pub struct State {
     /// Replay work.
-    pub(super) owes: Sides,
+    pub owes: Sides,
     /// Being sent to by the live path.
-    pub(super) live: Sides,
+    pub live: Sides,
     /// May have seen it already.
-    pub(super) sent: Sides,
+    pub sent: Sides,
     /// Announced once more while it may have been seen already.
-    pub(super) again: Sides,
+    pub again: Sides,
 }
 
 impl State {
     /// Whether nobody needs the record any more.
-    pub(super) fn is_gone(self) -> bool {
+    pub fn is_gone(self) -> bool {
         self.owes.union(self.live).is_empty()
     }
 
     /// The stored form: two bits a set.
-    pub(super) const fn code(self) -> u8 {
+    pub const fn code(self) -> u8 {
         self.owes.bits() | self.live.bits() << 2 | self.sent.bits() << 4 | self.again.bits() << 6
     }
 
     /// From the stored form.
-    pub(super) const fn from_code(code: u8) -> Self {
+    pub const fn from_code(code: u8) -> Self {
         Self {
             owes: Sides::from_bits(code),
             live: Sides::from_bits(code >> 2),
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// After a crash nobody knows how the live sends ended: they are owed.
-    pub(super) fn after_crash(self) -> Self {
+    pub fn after_crash(self) -> Self {
         Self {
             owes: self.owes.union(self.live),
             live: Sides::NONE,
@@ -89,7 +89,7 @@ impl State {
 
 /// What a change asks of the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Step {
+pub enum Step {
     /// The record is not needed any more.
     Forget,
     /// Nothing to store.
@@ -106,10 +106,15 @@ pub(super) enum Step {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub struct Ledger {
     pages: BTreeMap<i64, Box<Page>>,
     owed: Pair<SeqSet>,
+    /// Owed and due, and with no worker.
     ready: Pair<SeqSet>,
+    /// With a worker, until it gives them back or what it said of them is believed.
+    leased: Pair<SeqSet>,
+    /// Leases that are over once the changes since [`Ledger::begin`] are believed.
+    ended: Vec<(Side, Seq)>,
     live: SeqSet,
     undo: Vec<(Seq, State)>,
 }
@@ -123,28 +128,33 @@ struct Page {
 
 impl Ledger {
     /// Where a record stands; the default is a record that is not there.
-    pub(super) fn state(&self, seq: Seq) -> State {
+    pub fn state(&self, seq: Seq) -> State {
         let (page, at) = place(seq);
         self.pages
             .get(&page)
             .map_or_else(State::default, |page| State::from_code(page.codes[at]))
     }
 
-    /// From here on changes can be taken back.
-    pub(super) fn begin(&mut self) {
+    /// From here on changes can be taken back; those before are believed.
+    pub fn begin(&mut self) {
         self.undo.clear();
+        for (side, seq) in self.ended.drain(..) {
+            self.leased[side].remove(seq);
+        }
     }
 
-    /// Takes back every change since [`Ledger::begin`].
-    pub(super) fn roll_back(&mut self) {
+    /// Takes back every change since [`Ledger::begin`]. A lease that they ended goes on: its worker has
+    /// said what came of it, and the change comes again.
+    pub fn roll_back(&mut self) {
         while let Some((seq, state)) = self.undo.pop() {
             self.set(seq, state);
         }
         self.undo.clear();
+        self.ended.clear();
     }
 
     /// What the change means; done here, to be stored by the caller.
-    pub(super) fn apply(&mut self, change: &Change) -> Step {
+    pub fn apply(&mut self, change: &Change) -> Step {
         match *change {
             Change::Keep {
                 seq,
@@ -208,7 +218,7 @@ impl Ledger {
     }
 
     /// Makes this side owe the record anew, unsent; says what to store (a record if it was gone).
-    pub(super) fn requeue(&mut self, seq: Seq, side: Side) -> Step {
+    pub fn requeue(&mut self, seq: Seq, side: Side) -> Step {
         let state = self.state(seq);
         let owed = state.owed(side, false);
         self.change(
@@ -223,40 +233,45 @@ impl Ledger {
     }
 
     /// Takes in a record that was stored by an earlier process.
-    pub(super) fn restore(&mut self, seq: Seq, state: State) {
+    pub fn restore(&mut self, seq: Seq, state: State) {
         self.set(seq, state);
         self.undo.clear();
     }
 
     /// Moves up to `max` debts of this side, oldest first, from ready to leased.
-    pub(super) fn lease(&mut self, side: Side, max: usize, out: &mut Vec<Seq>) {
+    pub fn lease(&mut self, side: Side, max: usize, out: &mut Vec<Seq>) {
+        let before = out.len();
         self.ready[side].take(max, out);
+        for seq in out.iter().skip(before) {
+            self.leased[side].insert(*seq);
+        }
     }
 
     /// Makes a lease ready again if it is still owed.
-    pub(super) fn release(&mut self, side: Side, seq: Seq) {
+    pub fn release(&mut self, side: Side, seq: Seq) {
+        self.leased[side].remove(seq);
         if self.state(seq).due().contains(side) {
             self.ready[side].insert(seq);
         }
     }
 
     /// How many records this side owes.
-    pub(super) fn owed(&self, side: Side) -> u64 {
+    pub fn owed(&self, side: Side) -> u64 {
         self.owed[side].len()
     }
 
     /// The oldest record that this side owes.
-    pub(super) fn oldest(&self, side: Side) -> Option<Seq> {
+    pub fn oldest(&self, side: Side) -> Option<Seq> {
         self.owed[side].first()
     }
 
     /// Whether something can be leased.
-    pub(super) fn is_ready(&self, side: Side) -> bool {
+    pub fn is_ready(&self, side: Side) -> bool {
         !self.ready[side].is_empty()
     }
 
     /// The oldest record that the live path still works on.
-    pub(super) fn oldest_live(&self) -> Option<Seq> {
+    pub fn oldest_live(&self) -> Option<Seq> {
         self.live.first()
     }
 
@@ -296,8 +311,13 @@ impl Ledger {
                 (true, true) | (false, false) => {}
             }
             match (before.due().contains(side), state.due().contains(side)) {
+                (false, true) if self.leased[side].contains(seq) => {}
                 (false, true) => drop(self.ready[side].insert(seq)),
-                (true, false) => drop(self.ready[side].remove(seq)),
+                (true, false) => {
+                    if !self.ready[side].remove(seq) {
+                        self.ended.push((side, seq));
+                    }
+                }
                 (true, true) | (false, false) => {}
             }
         }
@@ -444,5 +464,39 @@ mod tests {
                 ..State::default()
             }
         );
+    }
+
+    #[test]
+    fn what_a_worker_ended_is_not_leased_again_while_the_end_is_taken_back() {
+        let (mut ledger, seq, side) = (Ledger::default(), Seq(1), Side::B);
+        let lease = |ledger: &mut Ledger| {
+            let mut out = Vec::new();
+            ledger.lease(side, 10, &mut out);
+            out
+        };
+        ledger.apply(&Change::Keep {
+            seq,
+            owes: Sides::only(side),
+            live: Sides::NONE,
+            sent: Sides::NONE,
+            body: Vec::new(),
+            receipt: None,
+        });
+        assert_eq!(lease(&mut ledger), [seq]);
+        for _full_disk in 0..3 {
+            ledger.begin();
+            ledger.apply(&Change::Applied { seq, side });
+            ledger.roll_back();
+            assert!(ledger.state(seq).owes.contains(side));
+            assert!(lease(&mut ledger).is_empty());
+        }
+        ledger.begin();
+        ledger.apply(&Change::Applied { seq, side });
+        ledger.begin();
+        // A dead letter that is requeued is anybody's again.
+        ledger.requeue(seq, side);
+        assert_eq!(lease(&mut ledger), [seq]);
+        ledger.release(side, seq);
+        assert_eq!(lease(&mut ledger), [seq]);
     }
 }

@@ -4,7 +4,7 @@ mod board;
 #[cfg(test)]
 mod conformance;
 mod disk;
-mod ledger;
+pub mod ledger;
 mod memory;
 mod seqs;
 

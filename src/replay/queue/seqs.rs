@@ -21,6 +21,11 @@ impl SeqSet {
         self.len == 0
     }
 
+    pub(super) fn contains(&self, seq: Seq) -> bool {
+        let (at, bit) = place(seq);
+        self.words.get(&at).is_some_and(|word| word & bit != 0)
+    }
+
     /// Puts it in; says whether it was not there.
     pub(super) fn insert(&mut self, seq: Seq) -> bool {
         let (at, bit) = place(seq);
