@@ -84,7 +84,8 @@ fn wire(c: &mut Criterion) {
     c.bench_function("timestamp_patch", |b| {
         b.iter(|| {
             out.clear();
-            let mut request = Execute::parse(Cursor::new(black_box(&body))).expect("our own");
+            let mut request =
+                Execute::parse(Cursor::new(black_box(&body)), Version::V4).expect("our own");
             request.parameters.timestamp = Some(black_box(1_717_171_717_000_000));
             request.put(&mut out, Version::V4);
             out.len()
@@ -103,6 +104,7 @@ fn execute(timestamp: Option<i64>) -> Execute<'static> {
     let plain = Parameters::plain(Consistency(6));
     Execute {
         id: b"0123456789abcdef",
+        columns: &[],
         parameters: Parameters {
             values,
             timestamp,

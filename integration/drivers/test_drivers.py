@@ -22,15 +22,20 @@ PROGRAMS = {
     "python": ("drivers_python", lambda: ([*PYTHON], [])),
     "python_v4": ("drivers_python", lambda: ([*PYTHON, "--protocol", "4", "--compression", "none"], [])),
     "python_v3": ("drivers_python", lambda: ([*PYTHON, "--protocol", "3", "--compression", "snappy"], [])),
+    "python_v5": ("drivers_python", lambda: ([*PYTHON, "--protocol", "5", "--compression", "none"], [])),
+    "python_v5_lz4": ("drivers_python", lambda: ([*PYTHON, "--protocol", "5", "--compression", "lz4"], [])),
     "gocql_v1": ("drivers_gocql_v1", lambda: ([build_go("gocql_v1", "v1")], [])),
     "gocql_v1_snappy": ("drivers_gocql_v1", lambda: ([build_go("gocql_v1", "v1")], ["snappy"])),
     "gocql_v2": ("drivers_gocql_v2", lambda: ([build_go("gocql_v2", "v2")], [])),
     "gocql_v2_snappy": ("drivers_gocql_v2", lambda: ([build_go("gocql_v2", "v2")], ["snappy"])),
+    "gocql_v2_v5": ("drivers_gocql_v2", lambda: ([build_go("gocql_v2", "v2")], [])),
     "rust": ("drivers_rust", lambda: ([build_rust()], [])),
     "rust_lz4": ("drivers_rust", lambda: ([build_rust()], ["lz4"])),
 }
 # What the proxy speaks to A and B; the others speak plainly.
-TO_CLUSTERS = {"gocql_v2": ("lz4", "snappy"), "rust": ("snappy", "none"), "rust_lz4": ("lz4", "lz4")}
+# The highest version that the proxy offers; v4 by default.
+OFFERED = {"python_v5": "v5", "python_v5_lz4": "v5", "gocql_v2_v5": "v5", "rust_lz4": "v5"}
+TO_CLUSTERS = {"python_v5_lz4": ("lz4", "snappy"), "gocql_v2": ("lz4", "snappy"), "rust": ("snappy", "none"), "rust_lz4": ("lz4", "lz4")}
 
 
 def build_go(name, tag):
@@ -77,7 +82,9 @@ def test_the_driver_cannot_tell(a, b, start_proxy, name):
     directly = seen([*program, a.contact_point, *options])
     drop((a, b), keyspace)
 
-    proxy = start_proxy(compression=TO_CLUSTERS.get(name, ("none", "none")))
+    proxy = start_proxy(
+        compression=TO_CLUSTERS.get(name, ("none", "none")), protocol_max=OFFERED.get(name, "v4")
+    )
     proxy.wait_ready()
     through = seen([*program, f"127.0.0.1:{proxy.port}", *options])
 

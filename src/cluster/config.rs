@@ -125,6 +125,8 @@ pub enum ProtocolMax {
     /// Version 4.
     #[default]
     V4,
+    /// Version 5.
+    V5,
 }
 
 impl ProtocolMax {
@@ -140,6 +142,7 @@ impl ProtocolMax {
         match self {
             Self::V3 => Version::V3,
             Self::V4 => Version::V4,
+            Self::V5 => Version::V5,
         }
     }
 }

@@ -29,9 +29,15 @@ pub(super) struct Wish<'a> {
 }
 
 impl Wish<'_> {
+    /// The compression that STARTUP asks for: version 5 has no Snappy.
+    fn asked(&self) -> Option<Compression> {
+        let is_possible = Coding::of(self.version, self.compression).is_some();
+        self.compression.filter(|_| is_possible)
+    }
+
     /// How bytes are wrapped once STARTUP is answered.
     pub(super) fn coding(&self) -> Coding {
-        self.compression.map_or(Coding::Plain, Coding::Bodies)
+        Coding::of(self.version, self.asked()).unwrap_or_default()
     }
 }
 
@@ -54,7 +60,7 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, L
         .map_err(|e| Lost::Dial(e.to_string()))?;
     let mut socket = Socket::new(stream);
     let (version, coding) = (wish.version, wish.coding());
-    let body = |out: &mut Vec<u8>| Startup::put_own(out, wish.compression);
+    let body = |out: &mut Vec<u8>| Startup::put_own(out, wish.asked());
     let way = (version, Coding::Plain);
     ask(&mut socket, way, Opcode::Startup, buffers, body).await?;
     socket.change(coding);

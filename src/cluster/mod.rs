@@ -199,7 +199,13 @@ impl<S: Sink> Cluster<S> {
         if joined? == Joined::Others {
             return Ok(());
         }
-        let body = |out: &mut Vec<u8>| Prepare { text }.put(out);
+        let body = |out: &mut Vec<u8>| {
+            Prepare {
+                text,
+                keyspace: None,
+            }
+            .put(out, version);
+        };
         connection.send(Owner::Prepare(id), &self.buffers, 0, Opcode::Prepare, body)?;
         self.waiting.borrow_mut().first(id, ticket, connection);
         Ok(())

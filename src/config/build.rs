@@ -111,7 +111,7 @@ fn protocol_max(r: &mut Reader) -> ProtocolMax {
     let choices = [
         ("v3", Some(ProtocolMax::V3)),
         ("v4", Some(ProtocolMax::V4)),
-        ("v5", None),
+        ("v5", Some(ProtocolMax::V5)),
     ];
     r.choice("protocol_max", ProtocolMax::default(), &choices)
 }

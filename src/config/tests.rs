@@ -227,8 +227,8 @@ const WRONG: &[Case] = &[
              supported yet",
     ),
     (
-        "protocol_max: v5",
-        "x.yaml:2:15: protocol_max: \"v5\" is not supported yet",
+        "writes: { strategy: adaptive }",
+        "x.yaml:2:21: writes.strategy: \"adaptive\" is not supported yet",
     ),
     (
         "writes: { ack: al }",

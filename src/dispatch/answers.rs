@@ -138,6 +138,7 @@ fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<
 pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Version) -> Node {
     Node {
         id: prepared.id.into(),
+        columns_id: prepared.columns_id.into(),
         columns: fingerprint(prepared.columns),
         variables: fingerprint(&prepared.bind_types()),
         key: result::key_places(Cursor::new(prepared.metadata), version).unwrap_or_default(),

@@ -37,3 +37,13 @@ pub struct Origin<C> {
     /// The address that the client dialled: what `system.local` says.
     pub dialled: SocketAddr,
 }
+
+impl<C: Clone> Origin<C> {
+    /// The same, for a request that names its own keyspace.
+    pub(super) fn within(&self, keyspace: &str) -> Self {
+        Self {
+            keyspace: Some(Rc::from(keyspace)),
+            ..self.clone()
+        }
+    }
+}

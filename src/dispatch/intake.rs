@@ -16,7 +16,7 @@ use crate::statement::{Class, StatementId, prepared};
 use crate::telemetry::RequestKind;
 use crate::wire::header::FLAG_PAYLOAD;
 use crate::wire::request::{Batch, Execute, Parameters, Prepare, Query, What as Statement, batch};
-use crate::wire::{ClientStream, Consistency, Cursor, Frame, Opcode};
+use crate::wire::{ClientStream, Consistency, Cursor, Frame, Opcode, Version};
 
 /// Children of one batch; the protocol's own limit.
 const BATCH_MAX: usize = u16::MAX as usize;
@@ -52,6 +52,14 @@ impl<C: Client> Desk<C> {
             cursor.skip_bytes_map()?;
         }
         let payload = frame.body.len() - cursor.rest().len();
+        let within;
+        let origin = match own_keyspace(origin.version, frame.header.opcode, cursor)? {
+            Some(keyspace) => {
+                within = origin.within(keyspace);
+                &within
+            }
+            None => origin,
+        };
         let intake = match frame.header.opcode {
             Opcode::Execute => self.execute(origin, cursor)?,
             Opcode::Query => self.query(origin, cursor)?,
@@ -71,13 +79,13 @@ impl<C: Client> Desk<C> {
     }
 
     #[inline]
-    fn execute(&self, _origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
-        let execute = Execute::parse(cursor)?;
+    fn execute(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
+        let execute = Execute::parse(cursor, origin.version)?;
         let entry = self
             .prepared
             .get(execute.id, &self.shared.registry, &self.schema.borrow())
             .ok_or_else(|| Error::Unprepared(execute.id.to_vec()))?;
-        let pinned = pinned(&execute.parameters, _origin)?;
+        let pinned = pinned(&execute.parameters, origin)?;
         Ok(Intake {
             what: What::Execute(entry),
             consistency: execute.parameters.consistency,
@@ -87,7 +95,7 @@ impl<C: Client> Desk<C> {
     }
 
     fn query(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
-        let query = Query::parse(cursor)?;
+        let query = Query::parse(cursor, origin.version)?;
         let known = self.texts.get(
             query.text,
             origin.keyspace.as_deref(),
@@ -102,7 +110,7 @@ impl<C: Client> Desk<C> {
     }
 
     fn prepare(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
-        let text = Prepare::parse(cursor)?.text;
+        let text = Prepare::parse(cursor, origin.version)?.text;
         let known = self
             .texts
             .get(text, origin.keyspace.as_deref(), &self.schema.borrow());
@@ -116,7 +124,7 @@ impl<C: Client> Desk<C> {
     }
 
     fn batch(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
-        let batch = Batch::parse(cursor)?;
+        let batch = Batch::parse(cursor, origin.version)?;
         debug_assert!(
             usize::from(batch.count) <= BATCH_MAX,
             "the count is a short"
@@ -219,8 +227,8 @@ impl<C: Client> Desk<C> {
             self.remember(id, keyspace, known, None, 0);
         } else {
             let parameters = match frame.header.opcode {
-                Opcode::Execute => Execute::parse(cursor)?.parameters,
-                _ => Query::parse(cursor)?.parameters,
+                Opcode::Execute => Execute::parse(cursor, origin.version)?.parameters,
+                _ => Query::parse(cursor, origin.version)?.parameters,
             };
             let news = self.shared.news.load();
             let skip = parameters.skip_metadata;
@@ -255,7 +263,7 @@ impl<C: Client> Desk<C> {
         let mut body = Vec::with_capacity(frame.body.len());
         let (known, keyspace) = match what {
             What::Execute(entry) => {
-                let parameters = Execute::parse(cursor)?.parameters;
+                let parameters = Execute::parse(cursor, origin.version)?.parameters;
                 Query {
                     text: &entry.template.text,
                     parameters,
@@ -371,4 +379,22 @@ impl Batched {
             (Repeat::Yes, Repeat::Yes) => Repeat::Yes,
         };
     }
+}
+
+/// The keyspace that a message of version 5 names for itself.
+#[inline]
+fn own_keyspace(
+    version: Version,
+    opcode: Opcode,
+    cursor: Cursor<'_>,
+) -> Result<Option<&str>, Error> {
+    if version < Version::V5 {
+        return Ok(None);
+    }
+    Ok(match opcode {
+        Opcode::Query => Query::parse(cursor, version)?.parameters.keyspace,
+        Opcode::Prepare => Prepare::parse(cursor, version)?.keyspace,
+        Opcode::Batch => Batch::parse(cursor, version)?.keyspace,
+        _ => None,
+    })
 }

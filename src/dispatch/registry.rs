@@ -3,6 +3,7 @@
 //! The process-wide [`Registry`] is off the hot path: each thread copies what it uses into a table
 //! of its own ([`Prepared`] by [`Entry`]).
 
+use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -37,12 +38,23 @@ const AHEAD_MAX: usize = 64;
 pub(super) struct Node {
     /// The cluster's id.
     pub(super) id: Box<[u8]>,
+    /// Its id of the result's columns; empty where it was not asked in version 5.
+    pub(super) columns_id: Box<[u8]>,
     /// A fingerprint of the result's columns.
     pub(super) columns: u64,
     /// A fingerprint of the bound variables' types.
     pub(super) variables: u64,
     /// Which variables make up the partition key, in its order; empty where that is not known.
     pub(super) key: Box<[u16]>,
+}
+
+impl Node {
+    /// Whether `newer` says the same, but for the id of the columns, which it was not told.
+    pub(super) fn differs_by_columns_id(&self, newer: &Self) -> bool {
+        newer.columns_id.is_empty()
+            && (&self.id, self.columns, self.variables, &self.key)
+                == (&newer.id, newer.columns, newer.variables, &newer.key)
+    }
 }
 
 /// One prepared statement of the process.
@@ -131,29 +143,48 @@ enum NodeId {
     Usual(Id),
 }
 
+impl NodeId {
+    fn of(id: &[u8]) -> Self {
+        let usual = Id::try_from(id).map(Self::Usual);
+        usual.unwrap_or_else(|_| Self::Other(id.into()))
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Other(id) => id,
+            Self::Usual(id) => id,
+        }
+    }
+}
+
 /// What a request needs of a [`Node`].
 #[derive(Debug)]
 pub(super) struct Called {
     id: NodeId,
+    columns_id: NodeId,
     /// A fingerprint of the result's columns.
     pub(super) columns: u64,
 }
 
 impl Called {
     fn of(node: &Node) -> Self {
-        let usual = Id::try_from(&*node.id).map(NodeId::Usual);
-        let id = usual.unwrap_or_else(|_| NodeId::Other(node.id.clone()));
-        let columns = node.columns;
-        Self { id, columns }
+        Self {
+            id: NodeId::of(&node.id),
+            columns_id: NodeId::of(&node.columns_id),
+            columns: node.columns,
+        }
     }
 
     /// The cluster's id.
     #[inline]
     pub(super) fn id(&self) -> &[u8] {
-        match &self.id {
-            NodeId::Other(id) => id,
-            NodeId::Usual(id) => id,
-        }
+        self.id.bytes()
+    }
+
+    /// The cluster's id of the result's columns; empty where it was never told.
+    pub(super) fn columns_id(&self) -> &[u8] {
+        self.columns_id.bytes()
     }
 }
 
@@ -199,6 +230,25 @@ impl Entry {
     /// All that this side said of it.
     pub(super) fn node(&self, side: Side) -> Option<Arc<Node>> {
         self.template.nodes[side].load_full()
+    }
+
+    /// What this side calls the columns that a client knows under this id: its own id, where they are
+    /// the same; else the client's, and the node will say that they changed.
+    pub(super) fn columns_id<'a>(&self, side: Side, known: &'a [u8]) -> Cow<'a, [u8]> {
+        let own = self.called(side);
+        let of_other = self.called(!side);
+        let same = match (&own, &of_other) {
+            (Some(own), Some(other)) => {
+                other.columns_id() == known
+                    && own.columns == other.columns
+                    && !own.columns_id().is_empty()
+            }
+            _ => false,
+        };
+        match own {
+            Some(own) if same => Cow::Owned(own.columns_id().to_vec()),
+            Some(_) | None => Cow::Borrowed(known),
+        }
     }
 
     /// Remembers what this side calls it.
@@ -329,5 +379,32 @@ mod tests {
             registry.put(template(number, 80));
         }
         assert_eq!(registry.len(), 100_000);
+    }
+
+    #[test]
+    fn what_a_client_knows_of_the_columns_is_told_in_each_clusters_own_words() {
+        let node = |columns_id: &[u8], columns| {
+            Arc::new(Node {
+                id: Box::from(&b"id"[..]),
+                columns_id: Box::from(columns_id),
+                columns,
+                variables: 0,
+                key: Box::default(),
+            })
+        };
+        let entry = Entry::new(template(1, 0), &Schema::default());
+        entry.learn(Side::A, node(b"of A", 7));
+        entry.learn(Side::B, node(b"of B", 7));
+        assert_eq!(*entry.columns_id(Side::B, b"of A"), *b"of B");
+        assert_eq!(*entry.columns_id(Side::A, b"of B"), *b"of A");
+        assert_eq!(*entry.columns_id(Side::A, b"of A"), *b"of A");
+        // What nobody called so is passed on: the node will say that the columns changed.
+        assert_eq!(*entry.columns_id(Side::A, b"old"), *b"old");
+        // Other columns on the other side: the same.
+        entry.learn(Side::B, node(b"of B", 8));
+        assert_eq!(*entry.columns_id(Side::B, b"of A"), *b"of A");
+        // A side that was never asked in version 5.
+        entry.learn(Side::B, node(b"", 7));
+        assert_eq!(*entry.columns_id(Side::B, b"of A"), *b"of A");
     }
 }

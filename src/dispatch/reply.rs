@@ -216,7 +216,7 @@ impl<C: Client> Desk<C> {
         let to = (request.version, request.stream);
         request.client.answer(to, flags, Opcode::Result, |out| {
             out.extend_from_slice(prefix.bytes);
-            answer.put(out, &id);
+            answer.put(out, &id, request.version);
         });
     }
 
@@ -231,6 +231,7 @@ impl<C: Client> Desk<C> {
     ) {
         let registry = &self.shared.registry;
         let before = registry.get(&id);
+        let node = node.map(|(side, node)| (side, with_columns_id(before.as_deref(), side, node)));
         // Every connection of a driver prepares what the others have prepared already.
         if let (Some(before), Some((side, node))) = (&before, &node)
             && before.says(*side, node, shown)
@@ -254,6 +255,16 @@ impl<C: Client> Desk<C> {
             nodes,
         }));
         self.prepared.forget(&id);
+    }
+}
+
+/// A client of an older version prepares what one of version 5 has prepared already: the id of the
+/// columns, which only the latter hears, is kept.
+fn with_columns_id(before: Option<&Template>, side: Side, node: Arc<Node>) -> Arc<Node> {
+    let known = before.and_then(|before| before.nodes[side].load_full());
+    match known {
+        Some(known) if known.differs_by_columns_id(&node) => known,
+        Some(_) | None => node,
     }
 }
 
@@ -283,7 +294,7 @@ fn write_type<C>(request: &Request<C>) -> &'static str {
         Some(_) | None => {}
     }
     match &request.what {
-        What::Batch(_) => match Batch::parse(Cursor::new(request.content())) {
+        What::Batch(_) => match Batch::parse(Cursor::new(request.content()), request.version) {
             Ok(batch) => match batch.kind {
                 batch::Kind::Logged => "BATCH",
                 batch::Kind::Unlogged => "UNLOGGED_BATCH",

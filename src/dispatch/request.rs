@@ -284,7 +284,7 @@ impl<C> Request<C> {
         match &self.what {
             What::Execute(entry) => self.put_execute(entry, side, cursor, out),
             What::Query(_) => {
-                if let Ok(mut query) = Query::parse(cursor) {
+                if let Ok(mut query) = Query::parse(cursor, self.version) {
                     query.parameters.timestamp = self.timestamp;
                     query.parameters.paging_state = self.untagged(query.parameters.paging_state);
                     query.put(out, self.version);
@@ -297,19 +297,28 @@ impl<C> Request<C> {
 
     #[inline]
     fn put_execute(&self, entry: &Entry, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
-        let (Ok(mut execute), Some(node)) = (Execute::parse(cursor), entry.called(side)) else {
+        let (Ok(mut execute), Some(node)) =
+            (Execute::parse(cursor, self.version), entry.called(side))
+        else {
             return;
         };
         execute.id = node.id();
+        let columns;
+        if Version::V5 <= self.version {
+            columns = entry.columns_id(side, execute.columns);
+            execute.columns = &columns;
+        }
         execute.parameters.timestamp = self.timestamp;
-        // A client that leaves the columns out would read the other cluster's wrongly.
-        execute.parameters.skip_metadata &= node.columns == entry.shown;
+        // A client that leaves the columns out would read the other cluster's wrongly; version 5 tells
+        // by their id.
+        let same = node.columns == entry.shown || Version::V5 <= self.version;
+        execute.parameters.skip_metadata &= same;
         execute.parameters.paging_state = self.untagged(execute.parameters.paging_state);
         execute.put(out, self.version);
     }
 
     fn put_batch(&self, batched: &Batched, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
-        let Ok(mut batch) = Batch::parse(cursor) else {
+        let Ok(mut batch) = Batch::parse(cursor, self.version) else {
             return;
         };
         batch.timestamp = self.timestamp;
@@ -326,7 +335,7 @@ impl<C> Request<C> {
                 None => child.put(out),
             }
         }
-        batch.put_tail(out);
+        batch.put_tail(out, self.version);
     }
 
     fn untagged<'a>(&self, state: Option<&'a [u8]>) -> Option<&'a [u8]> {

@@ -32,7 +32,7 @@ pub(super) const fn code(error: &Error) -> i32 {
 }
 
 /// Writes the body of an ERROR.
-pub(super) fn put(out: &mut Vec<u8>, error: &Error) {
+pub(super) fn put(out: &mut Vec<u8>, error: &Error, version: Version) {
     let sentence = error.to_string();
     match error {
         Error::WriteUnknown {
@@ -40,7 +40,8 @@ pub(super) fn put(out: &mut Vec<u8>, error: &Error) {
             write_type,
         } => {
             debug_assert_ne!(*write_type, "BATCH_LOG", "drivers repeat it");
-            error::put_write_timeout(out, &sentence, *consistency, NONE_OF_ONE, write_type);
+            let of = (*write_type, version);
+            error::put_write_timeout(out, &sentence, *consistency, NONE_OF_ONE, of);
         }
         Error::ReadTimeout { consistency } => {
             error::put_read_timeout(out, &sentence, *consistency, NONE_OF_ONE);
@@ -50,7 +51,8 @@ pub(super) fn put(out: &mut Vec<u8>, error: &Error) {
         }
         Error::Unprepared(id) => error::put_unprepared(out, &sentence, id),
         Error::Node { .. } if code(error) == code::WRITE_TIMEOUT => {
-            error::put_write_timeout(out, &sentence, Consistency::ONE, NONE_OF_ONE, "SIMPLE");
+            let of = ("SIMPLE", version);
+            error::put_write_timeout(out, &sentence, Consistency::ONE, NONE_OF_ONE, of);
         }
         Error::Node { .. }
         | Error::Unreachable
@@ -147,7 +149,7 @@ mod tests {
         ];
         for (error, expected, fields) in cases {
             let mut body = Vec::new();
-            put(&mut body, &error);
+            put(&mut body, &error, Version::V4);
 
             let mut cursor = Cursor::new(&body);
             assert_eq!(cursor.i32(), Ok(expected), "{error:?}");
@@ -178,7 +180,7 @@ mod tests {
                 message: SENTENCE.to_owned(),
             };
             let mut body = Vec::new();
-            put(&mut body, &error);
+            put(&mut body, &error, Version::V4);
 
             let parsed = error::Error::parse(Cursor::new(&body)).unwrap();
             assert_eq!((parsed.code, parsed.message), (expected, SENTENCE));

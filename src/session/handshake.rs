@@ -74,6 +74,9 @@ pub(super) enum Refusal {
     /// Version 3 has no custom payload.
     #[error("Received frame with CUSTOM_PAYLOAD flag for native protocol version < 4")]
     Payload,
+    /// Version 5 has LZ4 only.
+    #[error("Snappy compression is not supported in protocol V5")]
+    Snappy,
     /// STARTUP on a connection that had its own.
     #[error("Unexpected message STARTUP, the connection is already initialized")]
     Started,
@@ -113,6 +116,7 @@ impl Refusal {
             | Self::CqlVersion(_)
             | Self::CqlVersionMissing
             | Self::Malformed(..)
+            | Self::Snappy
             | Self::Started
             | Self::Unasked
             | Self::Unexpected(_) => false,
@@ -198,7 +202,7 @@ impl Handshake {
                 let startup = body(frame)
                     .and_then(Startup::parse)
                     .map_err(|fault| Refusal::Malformed("STARTUP", fault))?;
-                let coding = judge_startup(&startup)?;
+                let coding = judge_startup(&startup, frame.header.version)?;
                 self.stage = Stage::Ready(frame.header.version);
                 Ok(Reply::Ready(coding))
             }
@@ -217,7 +221,9 @@ fn judge_flags(frame: &Frame<'_>) -> Result<(), Refusal> {
         return Err(Refusal::Flags(flags & !FLAGS_KNOWN));
     }
     // gocql with a compressor flags its first OPTIONS, whose body is empty; servers let it pass.
-    if flags & FLAG_COMPRESSED != 0 && opcode != Opcode::Options {
+    // In version 5 segments are compressed, not messages, and the flag says nothing.
+    let is_old = frame.header.version < Version::V5;
+    if flags & FLAG_COMPRESSED != 0 && opcode != Opcode::Options && is_old {
         return Err(Refusal::Compressed);
     }
     if flags & FLAG_PAYLOAD != 0 && frame.header.version < Version::V4 {
@@ -226,21 +232,20 @@ fn judge_flags(frame: &Frame<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn judge_startup(startup: &Startup<'_>) -> Result<Coding, Refusal> {
-    let version = startup.cql_version.ok_or(Refusal::CqlVersionMissing)?;
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
+fn judge_startup(startup: &Startup<'_>, version: Version) -> Result<Coding, Refusal> {
+    let cql = startup.cql_version.ok_or(Refusal::CqlVersionMissing)?;
+    let major = cql.split('.').next().and_then(|major| major.parse().ok());
     if major.is_none_or(|major: u32| major < CQL_MAJOR_MIN) {
-        return Err(Refusal::CqlVersion(excerpt(version)));
+        return Err(Refusal::CqlVersion(excerpt(cql)));
     }
-    let Some(name) = startup.compression else {
-        return Ok(Coding::Plain);
+    let compression = match startup.compression {
+        Some(name) => Some(
+            Compression::named(name)
+                .ok_or_else(|| Refusal::Compression(excerpt(name).to_lowercase()))?,
+        ),
+        None => None,
     };
-    Compression::named(name)
-        .map(Coding::Bodies)
-        .ok_or_else(|| Refusal::Compression(excerpt(name).to_lowercase()))
+    Coding::of(version, compression).ok_or(Refusal::Snappy)
 }
 
 /// A request's own body, behind the payload that its flags announce.
@@ -261,12 +266,14 @@ const fn name(version: Version) -> &'static str {
     match version {
         Version::V3 => "3/v3",
         Version::V4 => "4/v4",
+        Version::V5 => "5/v5",
     }
 }
 
 /// The versions that SUPPORTED lists.
 pub(super) fn offered(version_max: Version) -> &'static [&'static str] {
-    const NAMES: [&str; Version::ALL.len()] = [name(Version::V3), name(Version::V4)];
+    const NAMES: [&str; Version::ALL.len()] =
+        [name(Version::V3), name(Version::V4), name(Version::V5)];
     NAMES.get(..=version_max.index()).unwrap_or(&NAMES)
 }
 

@@ -193,7 +193,7 @@ impl Client for Outlet {
     fn refuse(&self, (version, stream): (Version, ClientStream), error: &Error) {
         let to = (version, stream.0);
         self.0
-            .put(to, 0, Opcode::Error, |out| answer::put(out, error));
+            .put(to, 0, Opcode::Error, |out| answer::put(out, error, version));
         self.answered();
     }
 

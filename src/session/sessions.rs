@@ -89,7 +89,7 @@ impl Sessions {
             }
             match version {
                 Version::V3 => session.event(&for_v3),
-                Version::V4 => session.event(body),
+                Version::V4 | Version::V5 => session.event(body),
             }
         });
     }

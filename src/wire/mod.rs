@@ -1,8 +1,8 @@
 //! CQL frames to and from bytes; no I/O.
 //!
 //! Everything here reads bytes that a stranger sent: nothing panics, no length is trusted for an
-//! allocation, every number is checked. Source: `native_protocol_v3.spec` and
-//! `native_protocol_v4.spec` of Apache Cassandra.
+//! allocation, every number is checked. Source: `native_protocol_v3.spec` to
+//! `native_protocol_v5.spec` of Apache Cassandra.
 #![cfg_attr(
     not(test),
     deny(
@@ -33,11 +33,13 @@ pub enum Version {
     V3,
     /// Version 4, Cassandra 2.2.
     V4,
+    /// Version 5, Cassandra 4.0.
+    V5,
 }
 
 impl Version {
     /// All versions, lowest first.
-    pub const ALL: [Self; 2] = [Self::V3, Self::V4];
+    pub const ALL: [Self; 3] = [Self::V3, Self::V4, Self::V5];
 
     /// The version's number on the wire, without the direction bit.
     #[must_use]
@@ -45,6 +47,7 @@ impl Version {
         match self {
             Self::V3 => 3,
             Self::V4 => 4,
+            Self::V5 => 5,
         }
     }
 
@@ -54,6 +57,7 @@ impl Version {
         match number {
             3 => Some(Self::V3),
             4 => Some(Self::V4),
+            5 => Some(Self::V5),
             _ => None,
         }
     }
@@ -64,6 +68,7 @@ impl Version {
         match self {
             Self::V3 => 0,
             Self::V4 => 1,
+            Self::V5 => 2,
         }
     }
 }

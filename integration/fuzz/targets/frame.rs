@@ -25,19 +25,19 @@ fn requests(mut bytes: &[u8]) {
         let mut out = Vec::new();
         match frame.header.opcode {
             Opcode::Query => {
-                let Ok(query) = Query::parse(cursor) else {
+                let Ok(query) = Query::parse(cursor, version) else {
                     break;
                 };
                 query.put(&mut out, version);
-                let again = Query::parse(Cursor::new(&out)).expect("our own");
+                let again = Query::parse(Cursor::new(&out), version).expect("our own");
                 assert_eq!(format!("{again:?}"), format!("{query:?}"));
             }
             Opcode::Execute => {
-                let Ok(execute) = Execute::parse(cursor) else {
+                let Ok(execute) = Execute::parse(cursor, version) else {
                     break;
                 };
                 execute.put(&mut out, version);
-                let again = Execute::parse(Cursor::new(&out)).expect("our own");
+                let again = Execute::parse(Cursor::new(&out), version).expect("our own");
                 assert_eq!(format!("{again:?}"), format!("{execute:?}"));
                 if let Some(values) = execute.parameters.values {
                     let _first = values.at(0);
@@ -45,17 +45,17 @@ fn requests(mut bytes: &[u8]) {
                 }
             }
             Opcode::Batch => {
-                let Ok(batch) = Batch::parse(cursor) else {
+                let Ok(batch) = Batch::parse(cursor, version) else {
                     break;
                 };
                 assert_eq!(batch.children().count(), usize::from(batch.count));
                 batch.put_head(&mut out);
                 batch.children().for_each(|child| child.put(&mut out));
-                batch.put_tail(&mut out);
+                batch.put_tail(&mut out, version);
                 assert_eq!(out, frame.body);
             }
             Opcode::Prepare => {
-                let _prepare = Prepare::parse(cursor);
+                let _prepare = Prepare::parse(cursor, version);
             }
             Opcode::Register => {
                 let _events = Events::parse(cursor);
@@ -94,7 +94,7 @@ fn answers(mut bytes: &[u8]) {
                 }
                 if let Ok(prepared) = Prepared::parse(content, version) {
                     let mut out = Vec::new();
-                    prepared.put(&mut out, b"another");
+                    prepared.put(&mut out, b"another", version);
                     let again = Prepared::parse(Cursor::new(&out), version).expect("our own");
                     assert_eq!(
                         (again.id, again.metadata),

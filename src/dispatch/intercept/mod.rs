@@ -115,6 +115,10 @@ pub fn prepared(
 
     put::i32(out, PREPARED);
     put::short_bytes(out, id);
+    if Version::V5 <= version {
+        // The columns of what is answered here never change under one statement.
+        put::short_bytes(out, id);
+    }
     let of = (KEYSPACE, table.name);
     put_variables(out, version, of, &variables, terms.key().as_slice());
     put_columns(out, of, &asked.specs());

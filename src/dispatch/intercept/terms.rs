@@ -288,7 +288,7 @@ impl<'a> Bound<'a> {
 const fn in_version(version: Version, value: Value<'_>) -> Value<'_> {
     match (version, value) {
         (Version::V3, Value::Unset) => Value::Null,
-        (Version::V3 | Version::V4, value) => value,
+        (Version::V3 | Version::V4 | Version::V5, value) => value,
     }
 }
 

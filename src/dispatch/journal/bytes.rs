@@ -13,7 +13,7 @@ use crate::wire::cursor::Value;
 use crate::wire::request::{Batch, Execute, Query, Values, batch};
 
 pub(super) fn execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out: &mut Vec<u8>) {
-    let Ok(execute) = Execute::parse(Cursor::new(request.content())) else {
+    let Ok(execute) = Execute::parse(Cursor::new(request.content()), request.version) else {
         return;
     };
     let values = execute.parameters.values.unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, 
 }
 
 pub(super) fn query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &mut Vec<u8>) {
-    let Ok(query) = Query::parse(Cursor::new(request.content())) else {
+    let Ok(query) = Query::parse(Cursor::new(request.content()), request.version) else {
         return;
     };
     let values = query.parameters.values.unwrap_or_default();
@@ -55,7 +55,7 @@ pub(super) fn batch<C>(
     batched: &Batched,
     out: &mut Vec<u8>,
 ) {
-    let Ok(batch) = Batch::parse(Cursor::new(request.content())) else {
+    let Ok(batch) = Batch::parse(Cursor::new(request.content()), request.version) else {
         return;
     };
     let statements: Vec<_> = batch

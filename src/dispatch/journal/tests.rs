@@ -41,6 +41,7 @@ fn entry(text: &str, keyspace: &str, variables: u64) -> Rc<Entry> {
     let entry = Prepared::default().get(&id, &registry, &Schema::default());
     let entry = entry.unwrap();
     let node = Node {
+        columns_id: Box::default(),
         id: id.into(),
         columns: 0,
         variables,
@@ -77,7 +78,7 @@ fn request(children: Vec<Either>) -> Request<()> {
         let values = Values::default();
         Child { what, values }.put(&mut body);
     }
-    message.put_tail(&mut body);
+    message.put_tail(&mut body, Version::V4);
     let (entries, texts) = children.into_iter().unzip();
     let batched = Batched {
         entries,

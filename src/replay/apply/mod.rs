@@ -18,7 +18,7 @@ use crate::pair::Side;
 use crate::statement::{StatementId, prepared};
 use crate::wire::code::{self, Effect};
 use crate::wire::request::{Batch, Child, Execute, Parameters, Query, Values, What, batch};
-use crate::wire::{Consistency, Opcode};
+use crate::wire::{Consistency, Opcode, Version};
 
 /// Statements whose ids one line remembers; at the limit it starts over.
 const LESSONS_MAX: usize = 4_096;
@@ -81,6 +81,8 @@ impl Applier {
             let parameters = parameters(record, Some(values(statement)), timestamp);
             let execute = Execute {
                 id: &learnt.id,
+                // A write has no columns, and a node that is told none sends all.
+                columns: &[],
                 parameters,
             };
             let version = self.line.version();
@@ -134,7 +136,8 @@ impl Applier {
         let keyspace = of_texts(children);
         for _ in 0..LESSONS_TRIED_MAX {
             let learnt = self.learn_all(children, keyspace).await?;
-            let body = |out: &mut Vec<u8>| put_batch(&batch, children, &learnt, out);
+            let version = self.line.version();
+            let body = |out: &mut Vec<u8>| put_batch(&batch, children, &learnt, (out, version));
             let reply = self.call(keyspace, Opcode::Batch, body).await?;
             if !self.forgot(&reply) {
                 return Ok(reply);
@@ -224,7 +227,7 @@ fn put_batch(
     batch: &Batch<'_>,
     children: &[Statement],
     learnt: &[Option<Rc<Learnt>>],
-    out: &mut Vec<u8>,
+    (out, version): (&mut Vec<u8>, Version),
 ) {
     batch.put_head(out);
     for (child, learnt) in children.iter().zip(learnt) {
@@ -235,7 +238,7 @@ fn put_batch(
         let values = values(child);
         Child { what, values }.put(out);
     }
-    batch.put_tail(out);
+    batch.put_tail(out, version);
 }
 
 impl Apply for Applier {

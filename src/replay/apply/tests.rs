@@ -74,12 +74,14 @@ impl Node {
         match frame.header.opcode {
             Opcode::Startup => return Opcode::Ready,
             Opcode::Prepare => {
-                let text = Prepare::parse(cursor).unwrap().text;
+                let text = Prepare::parse(cursor, Version::V4).unwrap().text;
                 self.prepare(format!("{keyspace}:{text}").as_bytes(), out);
             }
-            Opcode::Batch => return self.batch(&Batch::parse(cursor).unwrap(), keyspace, out),
+            Opcode::Batch => {
+                return self.batch(&Batch::parse(cursor, Version::V4).unwrap(), keyspace, out);
+            }
             Opcode::Query => {
-                let text = Query::parse(cursor).unwrap().text;
+                let text = Query::parse(cursor, Version::V4).unwrap().text;
                 *keyspace = text.replace("USE ", "").replace('"', "");
                 put::i32(out, VOID);
             }

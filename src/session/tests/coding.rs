@@ -1,8 +1,8 @@
-//! Clients that compress.
+//! Clients that compress, and those of version 5.
 
-use super::support::{Stranger, bytes, config, house, query};
+use super::support::{Stranger, bytes, config, frame, house, house_up_to, query};
 use crate::session::Config;
-use crate::wire::coding::{Tools, open_body};
+use crate::wire::coding::{Segment, Tools, open_body};
 use crate::wire::header::{Direction, FLAG_COMPRESSED};
 use crate::wire::{Coding, Compression, Opcode, Version, put};
 
@@ -99,6 +99,93 @@ async fn a_body_that_does_not_decompress_costs_its_connection_and_the_answer_say
             assert!(said.contains(sentence), "{said}");
             client.closed().await;
         }
+        house.serves_others().await;
+    })
+    .await;
+}
+
+/// A STARTUP of version 5.
+fn startup_v5(options: &[&str]) -> Vec<u8> {
+    let mut body = Vec::new();
+    put::u16(&mut body, u16::try_from(options.len() / 2).unwrap());
+    for word in options {
+        put::string(&mut body, word);
+    }
+    frame(Version::V5, 0, Opcode::Startup, &body)
+}
+
+/// What the next segments of a client hold, at least so many bytes.
+async fn unwrapped(client: &mut Stranger, lz4: bool, least: usize) -> Vec<u8> {
+    let (mut wrapped, mut plain, mut room) = (Vec::new(), Vec::new(), Vec::new());
+    while plain.len() < least {
+        wrapped.extend(client.some().await);
+        while let Some((segment, rest)) = Segment::scan(lz4, &wrapped).unwrap() {
+            plain.extend_from_slice(segment.open(&mut room).unwrap());
+            wrapped = rest.to_vec();
+        }
+    }
+    plain
+}
+
+#[tokio::test]
+async fn version_5_speaks_in_segments_once_startup_is_answered() {
+    house_up_to(Version::V5, config(), async |house| {
+        for (lz4, options) in [
+            (false, &["CQL_VERSION", "3.0.0"][..]),
+            (true, &["CQL_VERSION", "3.0.0", "COMPRESSION", "lz4"]),
+        ] {
+            let coding = Coding::Segments { lz4 };
+            let long = "echo ".repeat(60_000);
+            let ask =
+                |stream, text: &str| frame(Version::V5, stream, Opcode::Query, text.as_bytes());
+            let mut wrapped = Vec::new();
+            let frames = [ask(1, "first"), ask(2, &long), ask(3, "third")].concat();
+            coding.seal(&frames, &mut wrapped, &mut Tools::default());
+            let mut client = house.client().await;
+            // All in one go: what stands behind STARTUP is in segments already.
+            client.send(&[startup_v5(options), wrapped].concat()).await;
+            let ready = client.answer().await;
+            assert_eq!((ready.version, ready.opcode), (5, 0x02));
+            let answers = unwrapped(&mut client, lz4, frames.len()).await;
+            // The echo answers each body as it came.
+            let mut expected = frames.clone();
+            let starts = [0, 9 + 5, 9 + 5 + 9 + long.len()];
+            for start in starts {
+                expected[start] = 0x85;
+                expected[start + 4] = 0x08;
+            }
+            assert!(answers == expected, "lz4 {lz4}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_segment_costs_its_connection_and_snappy_is_refused_in_version_5() {
+    house_up_to(Version::V5, config(), async |house| {
+        let plain = ["CQL_VERSION", "3.0.0"];
+        let mut client = house.client().await;
+        client.send(&startup_v5(&plain)).await;
+        assert_eq!(client.answer().await.opcode, 0x02);
+        let mut wrapped = Vec::new();
+        let ask = frame(Version::V5, 1, Opcode::Query, b"any");
+        Coding::Segments { lz4: false }.seal(&ask, &mut wrapped, &mut Tools::default());
+        wrapped[8] ^= 1;
+        client.send(&wrapped).await;
+        let told = unwrapped(&mut client, false, 9).await;
+        assert_eq!(told[4], 0x00);
+        assert!(String::from_utf8_lossy(&told).contains("checksum"));
+        client.closed().await;
+
+        let mut client = house.client().await;
+        let snappy = [&plain[..], &["COMPRESSION", "snappy"]].concat();
+        client.send(&startup_v5(&snappy)).await;
+        let (code, told) = client.answer().await.error();
+        assert_eq!(code, 0x000A);
+        assert!(told.contains("Snappy"), "{told}");
+        // It may ask for something else.
+        client.send(&startup_v5(&plain)).await;
+        assert_eq!(client.answer().await.opcode, 0x02);
         house.serves_others().await;
     })
     .await;

@@ -6,7 +6,7 @@ use crate::wire::{Opcode, Version};
 #[tokio::test]
 async fn a_client_asks_starts_and_is_answered_in_its_own_version() {
     house(config(), async |house| {
-        for version in Version::ALL {
+        for version in [Version::V3, Version::V4] {
             let mut client = house.client().await;
             client.send(&frame(version, 5, Opcode::Options, &[])).await;
             let supported = client.answer().await;

@@ -156,11 +156,20 @@ pub(super) const fn bytes(max: u32) -> NonZeroU32 {
     NonZeroU32::new(max).unwrap()
 }
 
-/// Runs a test in a house of these terms.
+/// Runs a test in a house of these terms, which offers versions up to 4.
 pub(super) async fn house(config: Config, test: impl AsyncFnOnce(&mut House)) {
+    house_up_to(Version::V4, config, test).await;
+}
+
+/// The same, up to another version.
+pub(super) async fn house_up_to(
+    version: Version,
+    config: Config,
+    test: impl AsyncFnOnce(&mut House),
+) {
     let run = async {
         let echo = Echo::new();
-        let sessions = Sessions::new(config, Version::V4);
+        let sessions = Sessions::new(config, version);
         let mut acceptor = Acceptor::bind(&config).unwrap();
         let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
         let (stop, stopped) = watch::channel(false);
@@ -231,6 +240,17 @@ impl Stranger {
         self.send(&startup(version)).await;
         let ready = self.answer().await;
         assert_eq!((ready.opcode, ready.version), (0x02, version.number()));
+    }
+
+    /// Whatever comes next, at least a byte.
+    pub(super) async fn some(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 64 * 1024];
+        let read = timeout(SOON, self.0.read(&mut bytes))
+            .await
+            .expect("in time");
+        bytes.truncate(read.expect("read"));
+        assert!(!bytes.is_empty(), "the end");
+        bytes
     }
 
     pub(super) async fn answer(&mut self) -> Answer {

@@ -8,6 +8,8 @@ mod segments;
 
 use lz4_flex::block::CompressTable;
 
+use super::Version;
+
 pub use bodies::open as open_body;
 pub use segments::{PAYLOAD_MAX, Segment};
 
@@ -89,6 +91,18 @@ impl Compression {
 }
 
 impl Coding {
+    /// What STARTUP of this version with this compression agrees on; `None` for Snappy in version 5.
+    #[must_use]
+    pub const fn of(version: Version, compression: Option<Compression>) -> Option<Self> {
+        match (version, compression) {
+            (Version::V3 | Version::V4, None) => Some(Self::Plain),
+            (Version::V3 | Version::V4, Some(compression)) => Some(Self::Bodies(compression)),
+            (Version::V5, None) => Some(Self::Segments { lz4: false }),
+            (Version::V5, Some(Compression::Lz4)) => Some(Self::Segments { lz4: true }),
+            (Version::V5, Some(Compression::Snappy)) => None,
+        }
+    }
+
     /// Wraps whole frames for the socket, behind what is in `out`.
     pub fn seal(self, frames: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {
         match self {

@@ -1,8 +1,11 @@
 //! BATCH: several texts and prepared ids under one set of parameters.
 
 use super::Values;
-use super::parameters::{FLAG_NAMES, FLAG_SERIAL, FLAG_TIMESTAMP};
-use crate::wire::{Consistency, Cursor, Malformed, put};
+use super::parameters::{
+    FLAG_KEYSPACE, FLAG_NAMES, FLAG_NOW, FLAG_SERIAL, FLAG_TIMESTAMP, flags, per_request,
+    per_request_flags, put_flags, put_per_request,
+};
+use crate::wire::{Consistency, Cursor, Malformed, Version, put};
 
 /// A batch's kind by its byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,14 +106,18 @@ pub struct Batch<'a> {
     pub serial: Option<Consistency>,
     /// The client's default timestamp, microseconds since 1970.
     pub timestamp: Option<i64>,
+    /// The keyspace of this request alone (version 5).
+    pub keyspace: Option<&'a str>,
+    /// The second since 1970 that counts as now (version 5).
+    pub now: Option<i32>,
 }
 
 impl<'a> Batch<'a> {
-    /// Reads a whole body of version 3 or 4.
+    /// Reads a whole body.
     ///
     /// # Errors
     /// If it is not one BATCH and nothing else, or asks for named values, which no server supports.
-    pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
+    pub fn parse(mut cursor: Cursor<'a>, version: Version) -> Result<Self, Malformed> {
         let kind = Kind::from_byte(cursor.u8()?)?;
         let count = cursor.u16()?;
         let children = cursor;
@@ -118,17 +125,19 @@ impl<'a> Batch<'a> {
             Child::parse(&mut cursor)?;
         }
         let consistency = Consistency(cursor.u16()?);
-        let flags = cursor.u8()?;
-        if flags & !(FLAG_SERIAL | FLAG_TIMESTAMP) != 0 {
+        let flags = flags(&mut cursor, version)?;
+        let wide = if version < Version::V5 {
+            0
+        } else {
+            FLAG_KEYSPACE | FLAG_NOW
+        };
+        if flags & !(FLAG_SERIAL | FLAG_TIMESTAMP | wide) != 0 {
             let what = if flags & FLAG_NAMES != 0 {
                 "batch flag (names)"
             } else {
                 "batch flag"
             };
-            return Err(Malformed::Unknown {
-                what,
-                value: u32::from(flags),
-            });
+            return Err(Malformed::Unknown { what, value: flags });
         }
         let serial = match flags & FLAG_SERIAL != 0 {
             true => Some(Consistency(cursor.u16()?)),
@@ -139,6 +148,7 @@ impl<'a> Batch<'a> {
         } else {
             None
         };
+        let (keyspace, now) = per_request(&mut cursor, flags)?;
         cursor.end()?;
         Ok(Self {
             kind,
@@ -147,6 +157,8 @@ impl<'a> Batch<'a> {
             consistency,
             serial,
             timestamp,
+            keyspace,
+            now,
         })
     }
 
@@ -166,6 +178,8 @@ impl<'a> Batch<'a> {
             consistency,
             serial,
             timestamp,
+            keyspace: None,
+            now: None,
         }
     }
 
@@ -182,7 +196,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes what stands behind the children.
-    pub fn put_tail(&self, out: &mut Vec<u8>) {
+    pub fn put_tail(&self, out: &mut Vec<u8>, version: Version) {
         put::u16(out, self.consistency.0);
         let serial = if self.serial.is_some() {
             FLAG_SERIAL
@@ -194,13 +208,15 @@ impl<'a> Batch<'a> {
         } else {
             0
         };
-        out.push(serial | timestamp);
+        let per_request = per_request_flags(self.keyspace, self.now);
+        put_flags(out, serial | timestamp | per_request, version);
         if let Some(serial) = self.serial {
             put::u16(out, serial.0);
         }
         if let Some(timestamp) = self.timestamp {
             put::i64(out, timestamp);
         }
+        put_per_request(out, (self.keyspace, self.now), version);
     }
 }
 
@@ -219,7 +235,7 @@ mod tests {
     #[test]
     fn what_was_read_is_written_back_to_the_byte() {
         let bytes = bytes();
-        let batch = Batch::parse(Cursor::new(&bytes)).unwrap();
+        let batch = Batch::parse(Cursor::new(&bytes), Version::V4).unwrap();
         assert_eq!(
             (batch.kind, batch.count, batch.timestamp),
             (Kind::Unlogged, 2, Some(5))
@@ -229,10 +245,25 @@ mod tests {
         for child in batch.children() {
             child.put(&mut out);
         }
-        batch.put_tail(&mut out);
+        batch.put_tail(&mut out, Version::V4);
         assert_eq!(out, bytes);
         for cut in 0..bytes.len() {
-            assert!(Batch::parse(Cursor::new(&bytes[..cut])).is_err());
+            assert!(Batch::parse(Cursor::new(&bytes[..cut]), Version::V4).is_err());
         }
+    }
+
+    #[test]
+    fn version_5_has_wide_flags_and_two_fields_more() {
+        let bytes: Vec<u8> = [
+            &[0x00, 0x00, 0x00, 0x00, 0x01, 0, 0, 0x01, 0x80][..],
+            &[0, 2, b'k', b's', 0, 0, 0, 7],
+        ]
+        .concat();
+        let batch = Batch::parse(Cursor::new(&bytes), Version::V5).unwrap();
+        assert_eq!((batch.keyspace, batch.now), (Some("ks"), Some(7)));
+        let mut out = Vec::new();
+        batch.put_head(&mut out);
+        batch.put_tail(&mut out, Version::V5);
+        assert_eq!(out, bytes);
     }
 }

@@ -4,21 +4,51 @@ use crate::wire::cursor::Value;
 use crate::wire::{Consistency, Cursor, Malformed, Version, put};
 
 /// Values are bound.
-pub const FLAG_VALUES: u8 = 0x01;
+pub const FLAG_VALUES: u32 = 0x01;
 /// The client knows the result's columns and wants them left out.
-pub const FLAG_SKIP_METADATA: u8 = 0x02;
+pub const FLAG_SKIP_METADATA: u32 = 0x02;
 /// A page size follows.
-pub const FLAG_PAGE_SIZE: u8 = 0x04;
+pub const FLAG_PAGE_SIZE: u32 = 0x04;
 /// A paging state follows.
-pub const FLAG_PAGING_STATE: u8 = 0x08;
+pub const FLAG_PAGING_STATE: u32 = 0x08;
 /// A serial consistency follows.
-pub const FLAG_SERIAL: u8 = 0x10;
+pub const FLAG_SERIAL: u32 = 0x10;
 /// A default timestamp follows.
-pub const FLAG_TIMESTAMP: u8 = 0x20;
+pub const FLAG_TIMESTAMP: u32 = 0x20;
 /// Each value has a name before it.
-pub const FLAG_NAMES: u8 = 0x40;
+pub const FLAG_NAMES: u32 = 0x40;
 
-const KNOWN: u8 = 0x7F;
+/// A keyspace for this request alone follows (version 5).
+pub const FLAG_KEYSPACE: u32 = 0x80;
+/// The second that counts as now follows (version 5).
+pub const FLAG_NOW: u32 = 0x100;
+
+const KNOWN: u32 = 0x7F;
+const KNOWN_V5: u32 = KNOWN | FLAG_KEYSPACE | FLAG_NOW;
+
+/// Reads the flags of QUERY, EXECUTE or BATCH: one byte, in version 5 four.
+///
+/// # Errors
+/// If they are cut short.
+#[inline]
+pub(super) fn flags(cursor: &mut Cursor<'_>, version: Version) -> Result<u32, Malformed> {
+    if version < Version::V5 {
+        cursor.u8().map(u32::from)
+    } else {
+        cursor.i32().map(i32::cast_unsigned)
+    }
+}
+
+/// Writes them.
+#[inline]
+pub(super) fn put_flags(out: &mut Vec<u8>, flags: u32, version: Version) {
+    if version < Version::V5 {
+        // Those of version 5 have no place here; who writes for this version drops their fields.
+        out.push(u8::try_from(flags & KNOWN).unwrap_or_default());
+    } else {
+        put::i32(out, flags.cast_signed());
+    }
+}
 
 /// Bound values: counted, walked once to know where they end, never decoded.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -91,7 +121,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The parameters of a QUERY or EXECUTE of version 3 or 4.
+/// The parameters of a QUERY or EXECUTE.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Parameters<'a> {
     /// The consistency asked for.
@@ -108,6 +138,10 @@ pub struct Parameters<'a> {
     pub serial: Option<Consistency>,
     /// The client's default timestamp, microseconds since 1970.
     pub timestamp: Option<i64>,
+    /// The keyspace of this request alone (version 5).
+    pub keyspace: Option<&'a str>,
+    /// The second since 1970 that counts as now (version 5).
+    pub now: Option<i32>,
 }
 
 impl<'a> Parameters<'a> {
@@ -116,16 +150,21 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// If they are cut short, carry unknown flags or are followed by anything.
     #[inline]
-    pub fn parse(cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
+    pub fn parse(cursor: &mut Cursor<'a>, version: Version) -> Result<Self, Malformed> {
         let consistency = Consistency(cursor.u16()?);
-        let flags = cursor.u8()?;
-        if flags & !KNOWN != 0 {
+        let flags = flags(cursor, version)?;
+        let known = if version < Version::V5 {
+            KNOWN
+        } else {
+            KNOWN_V5
+        };
+        if flags & !known != 0 {
             return Err(Malformed::Unknown {
                 what: "query flag",
-                value: u32::from(flags),
+                value: flags,
             });
         }
-        let has = |flag: u8| flags & flag != 0;
+        let has = |flag: u32| flags & flag != 0;
         let values = match has(FLAG_VALUES) {
             true => Some(Values::parse(cursor, has(FLAG_NAMES))?),
             false => None,
@@ -150,6 +189,7 @@ impl<'a> Parameters<'a> {
         } else {
             None
         };
+        let (keyspace, now) = per_request(cursor, flags)?;
         cursor.end()?;
         let skip_metadata = has(FLAG_SKIP_METADATA);
         Ok(Self {
@@ -160,14 +200,16 @@ impl<'a> Parameters<'a> {
             paging_state,
             serial,
             timestamp,
+            keyspace,
+            now,
         })
     }
 
-    /// Writes them in the layout of versions 3 and 4.
+    /// Writes them in the layout of this version; what it has no place for is left out.
     #[inline]
-    pub fn put(&self, out: &mut Vec<u8>, _version: Version) {
+    pub fn put(&self, out: &mut Vec<u8>, version: Version) {
         put::u16(out, self.consistency.0);
-        out.push(self.flags());
+        put_flags(out, self.flags(), version);
         if let Some(values) = &self.values {
             values.put(out);
         }
@@ -183,11 +225,12 @@ impl<'a> Parameters<'a> {
         if let Some(timestamp) = self.timestamp {
             put::i64(out, timestamp);
         }
+        put_per_request(out, (self.keyspace, self.now), version);
     }
 
     #[inline]
-    fn flags(&self) -> u8 {
-        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    fn flags(&self) -> u32 {
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
         flag(self.values.is_some(), FLAG_VALUES)
             | flag(self.values.is_some_and(|values| values.named), FLAG_NAMES)
             | flag(self.skip_metadata, FLAG_SKIP_METADATA)
@@ -195,6 +238,7 @@ impl<'a> Parameters<'a> {
             | flag(self.paging_state.is_some(), FLAG_PAGING_STATE)
             | flag(self.serial.is_some(), FLAG_SERIAL)
             | flag(self.timestamp.is_some(), FLAG_TIMESTAMP)
+            | per_request_flags(self.keyspace, self.now)
     }
 
     /// The bare parameters of a text without values.
@@ -208,7 +252,57 @@ impl<'a> Parameters<'a> {
             paging_state: None,
             serial: None,
             timestamp: None,
+            keyspace: None,
+            now: None,
         }
+    }
+}
+
+/// Reads the two fields of version 5 that stand last.
+///
+/// # Errors
+/// If they are cut short.
+#[inline]
+pub(super) fn per_request<'a>(
+    cursor: &mut Cursor<'a>,
+    flags: u32,
+) -> Result<(Option<&'a str>, Option<i32>), Malformed> {
+    let keyspace = if flags & FLAG_KEYSPACE == 0 {
+        None
+    } else {
+        Some(cursor.string()?)
+    };
+    let now = if flags & FLAG_NOW == 0 {
+        None
+    } else {
+        Some(cursor.i32()?)
+    };
+    Ok((keyspace, now))
+}
+
+/// The flags of those two.
+#[inline]
+pub(super) const fn per_request_flags(keyspace: Option<&str>, now: Option<i32>) -> u32 {
+    let keyspace = if keyspace.is_some() { FLAG_KEYSPACE } else { 0 };
+    let now = if now.is_some() { FLAG_NOW } else { 0 };
+    keyspace | now
+}
+
+/// Writes those two, where the version has a place for them.
+#[inline]
+pub(super) fn put_per_request(
+    out: &mut Vec<u8>,
+    (keyspace, now): (Option<&str>, Option<i32>),
+    version: Version,
+) {
+    if version < Version::V5 {
+        return;
+    }
+    if let Some(keyspace) = keyspace {
+        put::string(out, keyspace);
+    }
+    if let Some(now) = now {
+        put::i32(out, now);
     }
 }
 
@@ -227,7 +321,7 @@ mod tests {
             &[0, 0, 0, 0, 0, 0, 0, 9],
         ]
         .concat();
-        let parameters = Parameters::parse(&mut Cursor::new(&bytes)).unwrap();
+        let parameters = Parameters::parse(&mut Cursor::new(&bytes), Version::V4).unwrap();
         assert_eq!(parameters.timestamp, Some(9));
         assert_eq!(parameters.values.unwrap().at(0), Some(Value::Set(&[0xAA])));
         assert_eq!(parameters.values.unwrap().at(1), Some(Value::Null));
@@ -236,14 +330,14 @@ mod tests {
         parameters.put(&mut out, Version::V4);
         assert_eq!(out, bytes);
         for cut in 0..bytes.len() {
-            assert!(Parameters::parse(&mut Cursor::new(&bytes[..cut])).is_err());
+            assert!(Parameters::parse(&mut Cursor::new(&bytes[..cut]), Version::V4).is_err());
         }
     }
 
     #[test]
     fn an_injected_timestamp_sets_its_flag_and_stands_last() {
         let bytes = [0x00, 0x01, 0x00];
-        let mut parameters = Parameters::parse(&mut Cursor::new(&bytes)).unwrap();
+        let mut parameters = Parameters::parse(&mut Cursor::new(&bytes), Version::V4).unwrap();
         parameters.timestamp = Some(0x0102_0304_0506_0708);
         let mut out = Vec::new();
         parameters.put(&mut out, Version::V3);
@@ -252,7 +346,32 @@ mod tests {
 
     #[test]
     fn bytes_behind_the_end_are_a_fault() {
-        let fault = Parameters::parse(&mut Cursor::new(&[0x00, 0x01, 0x00, 0xFF]));
+        let fault = Parameters::parse(&mut Cursor::new(&[0x00, 0x01, 0x00, 0xFF]), Version::V4);
         assert_eq!(fault, Err(Malformed::Trailing(1)));
+    }
+
+    #[test]
+    fn version_5_has_wide_flags_and_two_fields_more() {
+        let bytes: Vec<u8> = [
+            &[0x00, 0x01, 0, 0, 0x01, 0xA0][..],
+            &[0, 0, 0, 0, 0, 0, 0, 9],
+            &[0, 2, b'k', b's', 0, 0, 0, 7],
+        ]
+        .concat();
+        let parameters = Parameters::parse(&mut Cursor::new(&bytes), Version::V5).unwrap();
+        assert_eq!(
+            (parameters.timestamp, parameters.keyspace, parameters.now),
+            (Some(9), Some("ks"), Some(7))
+        );
+        let mut out = Vec::new();
+        parameters.put(&mut out, Version::V5);
+        assert_eq!(out, bytes);
+        for cut in 0..bytes.len() {
+            assert!(Parameters::parse(&mut Cursor::new(&bytes[..cut]), Version::V5).is_err());
+        }
+        // An older version has no place for them.
+        out.clear();
+        parameters.put(&mut out, Version::V4);
+        assert_eq!(out, [0x00, 0x01, 0x20, 0, 0, 0, 0, 0, 0, 0, 9]);
     }
 }

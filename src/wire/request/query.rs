@@ -17,11 +17,11 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// If it is not one QUERY and nothing else.
-    pub fn parse(mut cursor: Cursor<'a>) -> Result<Self, Malformed> {
+    pub fn parse(mut cursor: Cursor<'a>, version: Version) -> Result<Self, Malformed> {
         let text = cursor.long_string()?;
         Ok(Self {
             text,
-            parameters: Parameters::parse(&mut cursor)?,
+            parameters: Parameters::parse(&mut cursor, version)?,
         })
     }
 

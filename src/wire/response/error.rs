@@ -1,6 +1,6 @@
 //! ERROR: a code, a sentence, and for some codes what led to it.
 
-use crate::wire::{Consistency, Cursor, Malformed, code, put};
+use crate::wire::{Consistency, Cursor, Malformed, Version, code, put};
 
 /// An ERROR's body, as far as a decision needs it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,19 +48,23 @@ pub fn put_unavailable(out: &mut Vec<u8>, message: &str, at: Consistency, need: 
     put::i32(out, alive);
 }
 
-/// Writes WRITE_TIMEOUT: `received` of `need` acknowledgements came.
+/// Writes WRITE_TIMEOUT: `received` of `need` acknowledgements came. Version 5 tells of a `CAS` how
+/// often it was contended: not known here, 0.
 pub fn put_write_timeout(
     out: &mut Vec<u8>,
     message: &str,
     at: Consistency,
     (received, need): (i32, i32),
-    write_type: &str,
+    (write_type, version): (&str, Version),
 ) {
     put(out, code::WRITE_TIMEOUT, message);
     put::u16(out, at.0);
     put::i32(out, received);
     put::i32(out, need);
     put::string(out, write_type);
+    if Version::V5 <= version && write_type == "CAS" {
+        put::u16(out, 0);
+    }
 }
 
 /// Writes READ_TIMEOUT: `received` of `need` answers came, and no data.

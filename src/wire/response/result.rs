@@ -65,6 +65,8 @@ pub fn paging(content: Cursor<'_>) -> Result<Option<Paging<'_>>, Malformed> {
 pub struct Prepared<'a> {
     /// The node's id.
     pub id: &'a [u8],
+    /// The node's id of the result's columns (version 5); empty in older ones.
+    pub columns_id: &'a [u8],
     /// Metadata of the variables and of the result, as they came.
     pub metadata: &'a [u8],
     /// The part of `metadata` that describes the result's columns.
@@ -86,11 +88,17 @@ impl<'a> Prepared<'a> {
             });
         }
         let id = cursor.short_bytes()?;
+        let columns_id = if version < Version::V5 {
+            &[]
+        } else {
+            cursor.short_bytes()?
+        };
         let metadata = cursor.rest();
         let variables = Variables::parse(cursor, version)?;
         let columns = variables.walk(&mut |_| {})?;
         Ok(Self {
             id,
+            columns_id,
             metadata,
             columns: columns.rest(),
             variables,
@@ -107,9 +115,12 @@ impl<'a> Prepared<'a> {
     }
 
     /// Writes the same content under another id.
-    pub fn put(&self, out: &mut Vec<u8>, id: &[u8]) {
+    pub fn put(&self, out: &mut Vec<u8>, id: &[u8], version: Version) {
         put::i32(out, PREPARED);
         put::short_bytes(out, id);
+        if Version::V5 <= version {
+            put::short_bytes(out, self.columns_id);
+        }
         out.extend_from_slice(self.metadata);
     }
 }

@@ -200,6 +200,7 @@ fn prepare(text: &str, version: Version) -> Result<BodyResResultPrepared, Error>
     let theirs = match version {
         Version::V3 => TheirVersion::V3,
         Version::V4 => TheirVersion::V4,
+        Version::V5 => TheirVersion::V5,
     };
     let result = ResponseBody::try_from(&out, Opcode::Result, theirs).unwrap();
     if let (Version::V4, ResponseBody::Result(result)) = (version, &result) {
