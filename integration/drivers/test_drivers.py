@@ -32,10 +32,15 @@ PROGRAMS = {
     "rust": ("drivers_rust", lambda: ([build_rust()], [])),
     "rust_lz4": ("drivers_rust", lambda: ([build_rust()], ["lz4"])),
 }
-# What the proxy speaks to A and B; the others speak plainly.
 # The highest version that the proxy offers; v4 by default.
 OFFERED = {"python_v5": "v5", "python_v5_lz4": "v5", "gocql_v2_v5": "v5", "rust_lz4": "v5"}
-TO_CLUSTERS = {"python_v5_lz4": ("lz4", "snappy"), "gocql_v2": ("lz4", "snappy"), "rust": ("snappy", "none"), "rust_lz4": ("lz4", "lz4")}
+# What the proxy speaks to A and B; the others speak plainly.
+TO_CLUSTERS = {
+    "python_v5_lz4": ("lz4", "snappy"),
+    "gocql_v2": ("lz4", "snappy"),
+    "rust": ("snappy", "none"),
+    "rust_lz4": ("lz4", "lz4"),
+}
 
 
 def build_go(name, tag):

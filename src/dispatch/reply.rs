@@ -288,10 +288,11 @@ fn is_conditional<C>(request: &Request<C>) -> bool {
 
 /// The write type of an ambiguous answer. Never `BATCH_LOG`, which drivers repeat (S15).
 fn write_type<C>(request: &Request<C>) -> &'static str {
-    match class_of(request) {
-        _ if is_conditional(request) => return "CAS",
-        Some(Class::Unknown) => return "SIMPLE",
-        Some(_) | None => {}
+    if is_conditional(request) {
+        return "CAS";
+    }
+    if class_of(request) == Some(&Class::Unknown) {
+        return "SIMPLE";
     }
     match &request.what {
         What::Batch(_) => match Batch::parse(Cursor::new(request.content()), request.version) {

@@ -303,10 +303,8 @@ impl<C> Request<C> {
             return;
         };
         execute.id = node.id();
-        let columns;
         if Version::V5 <= self.version {
-            columns = entry.columns_id(side, execute.columns);
-            execute.columns = &columns;
+            execute.columns = entry.columns_id(side, &node, execute.columns);
         }
         execute.parameters.timestamp = self.timestamp;
         // A client that leaves the columns out would read the other cluster's wrongly; version 5 tells

@@ -9,15 +9,7 @@ use tokio::task::LocalSet;
 
 use super::{Buffers, Handler, Next, Outbox, Socket};
 use crate::wire::header::{Direction, HEADER_LEN, HeaderFault};
-use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
-
-const CODINGS: [Coding; 5] = [
-    Coding::Plain,
-    Coding::Bodies(Compression::Lz4),
-    Coding::Bodies(Compression::Snappy),
-    Coding::Segments { lz4: false },
-    Coding::Segments { lz4: true },
-];
+use crate::wire::{Coding, Frame, Opcode, Version, put};
 
 /// Keeps what arrives; pauses before every third frame until it is looked at again.
 #[derive(Default)]
@@ -141,7 +133,7 @@ async fn frames_arrive_under_every_coding_however_they_are_cut() {
     bodies.extend(sizes.map(|size| vec![b'a'; size]));
     LocalSet::new()
         .run_until(async {
-            for coding in CODINGS {
+            for coding in Coding::ALL {
                 for piece in [1_000, 9_001, 1_000_000] {
                     survives(coding, &bodies, piece).await;
                 }
@@ -157,10 +149,10 @@ proptest! {
     fn any_sizes_and_any_pieces(
         sizes in prop::collection::vec(0_usize..3_000, 0..20),
         piece in 1_usize..400,
-        at in 0_usize..CODINGS.len(),
+        at in 0_usize..Coding::ALL.len(),
     ) {
         let bodies: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'q'; *size]).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        LocalSet::new().block_on(&runtime, survives(CODINGS[at], &bodies, piece));
+        LocalSet::new().block_on(&runtime, survives(Coding::ALL[at], &bodies, piece));
     }
 }

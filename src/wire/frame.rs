@@ -54,19 +54,24 @@ pub fn wanted(bytes: &[u8]) -> Option<usize> {
         .checked_add(HEADER_LEN)
 }
 
-/// The ids of the EXECUTE frames in `bytes`, unchecked: for a first look at what is to come.
-pub fn executed(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const ID: usize = HEADER_LEN + 2;
+/// The whole frames at the start of `bytes`, headers included, unchecked.
+pub fn whole(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (frame, rest) = bytes.split_at_checked(wanted(bytes)?)?;
         bytes = rest;
         Some(frame)
     })
-    .filter(|frame| frame.get(4) == Some(&Opcode::Execute.byte()))
-    .filter_map(|frame| {
-        let length = u16::from_be_bytes(*frame.get(HEADER_LEN..)?.first_chunk()?);
-        frame.get(ID..ID + usize::from(length))
-    })
+}
+
+/// The ids of the EXECUTE frames in `bytes`, unchecked: for a first look at what is to come.
+pub fn executed(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const ID: usize = HEADER_LEN + 2;
+    whole(bytes)
+        .filter(|frame| frame.get(4) == Some(&Opcode::Execute.byte()))
+        .filter_map(|frame| {
+            let length = u16::from_be_bytes(*frame.get(HEADER_LEN..)?.first_chunk()?);
+            frame.get(ID..ID + usize::from(length))
+        })
 }
 
 #[cfg(test)]

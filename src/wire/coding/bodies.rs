@@ -1,7 +1,7 @@
 //! Bodies compressed one by one, as STARTUP agreed on in versions 3 and 4.
 
 use super::{CodingFault, Compression, Tools, check, open_lz4};
-use crate::wire::frame::wanted;
+use crate::wire::frame::whole;
 use crate::wire::header::{FLAG_COMPRESSED, HEADER_LEN};
 
 /// A body below this many bytes is not worth it.
@@ -10,21 +10,17 @@ const WORTH_IT: usize = 128;
 const SNAPPY_GROWTH: usize = 22;
 
 /// Wraps whole frames.
-pub(super) fn seal(
-    compression: Compression,
-    mut frames: &[u8],
-    out: &mut Vec<u8>,
-    tools: &mut Tools,
-) {
-    while let Some((frame, rest)) = wanted(frames).and_then(|end| frames.split_at_checked(end)) {
+pub(super) fn seal(compression: Compression, frames: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {
+    let mut end: usize = 0;
+    for frame in whole(frames) {
         let start = out.len();
         if !shrink(compression, frame, out, tools) {
             out.truncate(start);
             out.extend_from_slice(frame);
         }
-        frames = rest;
+        end = end.saturating_add(frame.len());
     }
-    debug_assert!(frames.is_empty(), "only whole frames are sealed");
+    debug_assert_eq!(end, frames.len(), "only whole frames are sealed");
 }
 
 /// Puts the frame with its body compressed. False if that is not worth it.

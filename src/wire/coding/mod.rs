@@ -91,6 +91,16 @@ impl Compression {
 }
 
 impl Coding {
+    /// Each of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Bodies(Compression::Lz4),
+        Self::Bodies(Compression::Snappy),
+        Self::Segments { lz4: false },
+        Self::Segments { lz4: true },
+    ];
+
     /// What STARTUP of this version with this compression agrees on; `None` for Snappy in version 5.
     #[must_use]
     pub const fn of(version: Version, compression: Option<Compression>) -> Option<Self> {

@@ -7,7 +7,7 @@
 //! Numbers are little-endian. An uncompressed length of 0 says that the payload is not compressed.
 
 use super::{CodingFault, Tools, open_lz4};
-use crate::wire::frame::wanted;
+use crate::wire::frame::whole;
 
 /// The most bytes of a payload: 17 bits.
 pub const PAYLOAD_MAX: usize = 0x1_FFFF;
@@ -87,13 +87,13 @@ impl<'a> Segment<'a> {
 
 /// Wraps whole frames: small ones share a segment, a large one is cut.
 pub(super) fn seal(lz4: bool, frames: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {
-    let (mut begun, mut end) = (0, 0);
+    let (mut begun, mut end) = (0_usize, 0_usize);
     let share = |begun: usize, end: usize, out: &mut Vec<u8>, tools: &mut Tools| {
         if let Some(payload) = frames.get(begun..end).filter(|it| !it.is_empty()) {
             put(lz4, true, payload, out, tools);
         }
     };
-    while let Some(frame) = frames.get(end..).and_then(|rest| rest.get(..wanted(rest)?)) {
+    for frame in whole(frames) {
         let next = end.saturating_add(frame.len());
         if next.saturating_sub(begun) <= PAYLOAD_MAX {
             end = next;

@@ -14,13 +14,6 @@ use super::*;
 use crate::wire::header::{Direction, FLAG_COMPRESSED, HEADER_LEN};
 use crate::wire::{Frame, Opcode, Version, put};
 
-const CODINGS: [Coding; 5] = [
-    Coding::Plain,
-    Coding::Bodies(Compression::Lz4),
-    Coding::Bodies(Compression::Snappy),
-    Coding::Segments { lz4: false },
-    Coding::Segments { lz4: true },
-];
 const LIMIT: usize = 1024 * 1024;
 
 /// A frame of so many bytes in all, its header included.
@@ -91,7 +84,7 @@ fn frames_survive_every_coding_at_every_edge() {
         2 * PAYLOAD_MAX,
         2 * PAYLOAD_MAX + 1,
     ];
-    for coding in CODINGS {
+    for coding in Coding::ALL {
         for length in edges {
             for fill in [noise, |_at| b'a'] {
                 let whole = frame(length, fill);
@@ -132,7 +125,7 @@ fn small_frames_share_a_segment_and_large_ones_are_cut() {
 #[test]
 fn what_compresses_is_smaller_and_what_does_not_goes_as_it_is() {
     let (same, mixed) = (frame(10_000, |_at| b'a'), frame(10_000, noise));
-    for coding in &CODINGS[1..] {
+    for coding in &Coding::ALL[1..] {
         if *coding != (Coding::Segments { lz4: false }) {
             assert!(seal(*coding, &same).len() < 1_000, "{coding:?}");
         }
@@ -248,7 +241,7 @@ proptest! {
             .iter()
             .flat_map(|length| frame(HEADER_LEN + length, |at| noise(at * step)))
             .collect();
-        for coding in CODINGS {
+        for coding in Coding::ALL {
             let opened = open(coding, &seal(coding, &frames)).unwrap();
             prop_assert!(opened == frames, "{:?}", coding);
         }

@@ -37,6 +37,18 @@ fn any_change() -> impl Strategy<Value = Change> {
     )
 }
 
+/// A new record that these sides missed.
+fn owed(seq: Seq, owes: Sides) -> Change {
+    Change::Keep {
+        seq,
+        owes,
+        live: Sides::NONE,
+        sent: Sides::NONE,
+        body: Vec::new(),
+        receipt: None,
+    }
+}
+
 fn all(ledger: &Ledger) -> Vec<State> {
     (0..20).map(|seq| ledger.state(Seq(seq))).collect()
 }
@@ -76,15 +88,7 @@ fn a_state_survives_its_stored_form() {
 fn a_second_announcement_is_told_from_the_first() {
     let (mut ledger, seq, side) = (Ledger::default(), Seq(1), Side::B);
     let owes = Sides::only(side);
-    let (live, sent) = (Sides::NONE, Sides::NONE);
-    ledger.apply(&Change::Keep {
-        seq,
-        owes,
-        live,
-        sent,
-        body: Vec::new(),
-        receipt: None,
-    });
+    ledger.apply(&owed(seq, owes));
     ledger.apply(&Change::Sent {
         seq,
         side,
@@ -120,14 +124,7 @@ fn what_a_worker_ended_is_not_leased_again_while_the_end_is_taken_back() {
         ledger.lease(side, 10, &mut out);
         out
     };
-    ledger.apply(&Change::Keep {
-        seq,
-        owes: Sides::only(side),
-        live: Sides::NONE,
-        sent: Sides::NONE,
-        body: Vec::new(),
-        receipt: None,
-    });
+    ledger.apply(&owed(seq, Sides::only(side)));
     assert_eq!(lease(&mut ledger), [seq]);
     for _full_disk in 0..3 {
         ledger.begin();
