@@ -35,7 +35,7 @@ pub enum Store {
 pub struct Worker {
     /// Records leased at once for a cluster. Default 100; more costs memory, not durability.
     pub batch: NonZeroUsize,
-    /// Records of different partitions in flight to a cluster. Default 32; more drains faster and loads it more.
+    /// Records of different partitions in flight to a cluster. Default 64; more drains faster and loads it more.
     pub concurrency: NonZeroUsize,
     /// How long one attempt may take. Default 30 s.
     pub timeout: Duration,
@@ -71,7 +71,7 @@ impl Default for Worker {
     fn default() -> Self {
         Self {
             batch: const { NonZeroUsize::new(100).expect("not zero") },
-            concurrency: const { NonZeroUsize::new(32).expect("not zero") },
+            concurrency: const { NonZeroUsize::new(64).expect("not zero") },
             timeout: Duration::from_secs(30),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),

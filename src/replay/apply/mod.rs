@@ -27,8 +27,8 @@ const LESSONS_TRIED_MAX: usize = 3;
 
 const TYPES_CHANGED: &str = "the bound columns do not have the types that it was written for";
 
-/// What the cluster calls a statement, by the keyspace it was prepared in and its text.
-type Lessons = HashMap<(Option<Box<str>>, Box<str>), Rc<Learnt>>;
+/// What the cluster calls the statements that were prepared in one keyspace, by their text.
+type Lessons = HashMap<Box<str>, Rc<Learnt>>;
 
 #[derive(Debug)]
 struct Learnt {
@@ -41,7 +41,8 @@ struct Learnt {
 pub struct Applier {
     line: Line,
     within: Duration,
-    lessons: RefCell<Lessons>,
+    /// By keyspace; those of none are under the empty name, which no keyspace has.
+    lessons: RefCell<HashMap<Box<str>, Lessons>>,
 }
 
 impl Applier {
@@ -186,8 +187,10 @@ impl Applier {
     }
 
     async fn lesson(&self, keyspace: Option<&str>, text: &str) -> Result<Rc<Learnt>, Trouble> {
-        let key = (keyspace.map(Box::from), Box::from(text));
-        if let Some(learnt) = self.lessons.borrow().get(&key) {
+        let name = keyspace.unwrap_or_default();
+        if let Some(known) = self.lessons.borrow().get(name)
+            && let Some(learnt) = known.get(text)
+        {
             return Ok(Rc::clone(learnt));
         }
         let StatementId(id) = prepared::id(keyspace, text);
@@ -196,10 +199,11 @@ impl Applier {
         let bind_types = fingerprint(&bind_types);
         let learnt = Rc::new(Learnt { id, bind_types });
         let mut lessons = self.lessons.borrow_mut();
-        if LESSONS_MAX <= lessons.len() {
+        if LESSONS_MAX <= lessons.values().map(HashMap::len).sum() {
             lessons.clear();
         }
-        lessons.insert(key, Rc::clone(&learnt));
+        let known = lessons.entry(Box::from(name)).or_default();
+        known.insert(Box::from(text), Rc::clone(&learnt));
         Ok(learnt)
     }
 

@@ -188,11 +188,9 @@ impl Writer {
             let letters = changes.extract_if(.., letter).collect();
             self.hold(letters, &why);
         }
-        let landings = changes
-            .iter()
-            .all(|change| matches!(change, Change::Landed { .. }));
-        if landings && self.gone.len() < GONE_MAX {
-            self.land(&changes);
+        let room = self.gone.len() + changes.len() <= GONE_MAX;
+        if room && changes.iter().all(|change| self.can_wait(change)) {
+            self.note(&changes);
         } else {
             let written = self.transaction(|writer, store, page| {
                 let mut pen = store.pen()?;
@@ -267,12 +265,26 @@ impl Writer {
         self.bytes = store.bytes().unwrap_or(self.bytes);
     }
 
-    /// Landings cost no commit: the next one carries them as the mark.
-    fn land(&mut self, changes: &[Change]) {
+    /// Whether the change costs no commit of its own: forgotten in a crash it only repeats a write
+    /// that may be repeated.
+    fn can_wait(&self, change: &Change) -> bool {
+        match *change {
+            Change::Landed { .. } => true,
+            Change::Applied { seq, side } => {
+                let state = self.ledger.state(seq);
+                let roomy = self.trouble.is_none() && self.bytes < self.place.bytes_max / 2;
+                roomy && state.owes.without(side).is_empty() && !state.sent.contains(side)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in what can wait: the next commit carries landings as the mark, and what is gone is
+    /// deleted in one go.
+    fn note(&mut self, changes: &[Change]) {
         for change in changes {
-            if let (Change::Landed { seq, .. }, Step::Forget) = (change, self.ledger.apply(change))
-            {
-                self.gone.push(*seq);
+            if self.ledger.apply(change) == Step::Forget {
+                self.gone.push(change.seq());
             }
         }
         self.ledger.begin();
@@ -288,6 +300,7 @@ impl Writer {
             }
             page.bytes += bytes;
         }
+        let lazy = self.can_wait(change);
         let step = self.ledger.apply(change);
         let answer = if step == Step::Unknown {
             Err(Refused::Unknown)
@@ -314,10 +327,9 @@ impl Writer {
             )?;
         }
         match (step, change) {
-            (Step::Forget, Change::Landed { seq, .. }) => page.gone.push(*seq),
             (Step::Forget, _) => {
                 page.gone.push(change.seq());
-                page.sweep = true;
+                page.sweep |= !lazy;
             }
             (Step::Store(state), Change::Keep { seq, body, .. }) => {
                 page.mark.high = page.mark.high.max(seq.0);
