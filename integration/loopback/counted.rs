@@ -352,7 +352,7 @@ fn shared(
         instance: "counted".to_owned(),
         policy: Policy::new(rules, Sides::BOTH),
         clock: Clock::new(0),
-        registry: Registry::default(),
+        registry: Registry::new(false),
         queue: Some(Arc::new(Memory::new(
             NonZeroUsize::new(records).unwrap(),
             || 0,

@@ -161,7 +161,7 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
         instance: config.instance.clone(),
         policy: Policy::new(config.policy.clone(), sides),
         clock: Clock::new(store.clock_floor()),
-        registry: Registry::default(),
+        registry: Registry::new(sides != Sides::BOTH),
         queue: store.queue().filter(|_| sides == Sides::BOTH),
         news: arc_swap::ArcSwap::from_pointee(unseen(&config.dispatch.advertise, protocol)),
         view: view_out,

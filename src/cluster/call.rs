@@ -161,7 +161,7 @@ impl Sink for Calls {
 
     fn taught(&self, _side: Side, ticket: u64, _id: &Id, taught: &Taught<'_>) {
         let lesson = match taught {
-            Taught::Known(prepared) => Ok(Lesson {
+            Taught::Known(prepared, _) => Ok(Lesson {
                 id: prepared.id.into(),
                 bind_types: prepared.bind_types(),
             }),

@@ -97,6 +97,11 @@ impl<T: Copy> Connection<T> {
         }
     }
 
+    /// Bytes that the node has not read yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.outbox.len() + self.pending_bytes.get()
+    }
+
     /// Takes a request back that has not gone out. True if it never will; false if the node may
     /// have it.
     #[must_use]
@@ -139,7 +144,7 @@ impl<T: Copy> Connection<T> {
         opcode: Opcode,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<NodeStream, Refused> {
-        if OUTBOX_MAX < self.outbox.len() + self.pending_bytes.get() {
+        if OUTBOX_MAX < self.unsent() {
             return Err(Refused::Busy);
         }
         let stream = self

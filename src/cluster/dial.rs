@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::Lost;
 use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket};
+use crate::wire::code::{self, Effect};
 use crate::wire::header::{Direction, HeaderFault};
 use crate::wire::request::{Query, startup::Startup};
 use crate::wire::response::error;
@@ -92,7 +93,10 @@ async fn ask(
         body(out);
         put::end(out, begun);
     });
-    let mut first = First { answer: None };
+    let mut first = First {
+        step: opcode,
+        answer: None,
+    };
     let end = socket.drive(&outbox, buffers, &mut first).await;
     match (end, first.answer) {
         (End::Returned, Some(answer)) => answer,
@@ -105,6 +109,7 @@ async fn ask(
 
 /// Takes the first answer of a handshake step.
 struct First {
+    step: Opcode,
     answer: Option<Result<(), Lost>>,
 }
 
@@ -117,7 +122,7 @@ impl Handler for First {
             Opcode::Authenticate => Err(Lost::Dial(
                 "the cluster asks for credentials, not supported yet".to_owned(),
             )),
-            Opcode::Error => Err(refusal(&frame)),
+            Opcode::Error => Err(refusal(&frame, self.step)),
             other => Err(Lost::Dial(format!(
                 "unexpected {other:?} during the handshake"
             ))),
@@ -134,16 +139,22 @@ impl Handler for First {
     }
 }
 
-fn refusal(frame: &Frame<'_>) -> Lost {
+/// What an ERROR means: a keyspace that the node refuses, in whatever words, is the client's affair and
+/// says nothing about the node.
+fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
     let parsed = frame
         .content()
         .and_then(|(_, content)| error::Error::parse(content));
     match parsed {
-        Ok(error) if error.code == crate::wire::code::INVALID => Lost::Keyspace {
+        Ok(error) if step == Opcode::Query && is_refused(error.code) => Lost::Keyspace {
             code: error.code,
             message: error.message.to_owned(),
         },
         Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
         Err(fault) => Lost::Dial(fault.to_string()),
     }
+}
+
+fn is_refused(code: i32) -> bool {
+    code::effect(code, false) == Effect::Refused
 }

@@ -214,9 +214,9 @@ impl<S: Sink> Cluster<S> {
     fn prepared(&self, id: Id, sink: &S, frame: Frame<'_>) {
         let taught = match (frame.header.opcode, frame.content()) {
             (Opcode::Result, Ok((_, content))) => {
-                let prepared =
-                    crate::wire::response::result::Prepared::parse(content, frame.header.version);
-                prepared.map_or(Taught::Lost, Taught::Known)
+                let version = frame.header.version;
+                let prepared = crate::wire::response::result::Prepared::parse(content, version);
+                prepared.map_or(Taught::Lost, |it| Taught::Known(it, version))
             }
             (Opcode::Error, Ok(_)) => Taught::Refused(frame),
             _ => Taught::Lost,
@@ -323,6 +323,15 @@ impl<S: Sink> Cluster<S> {
                 self.check(&connection);
             }
         }
+    }
+
+    /// Bytes that the nodes have not read yet, over all connections.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
+        let bound = self.bound.borrow();
+        let bound = bound.iter().map(|it| it.unsent()).sum::<usize>();
+        plain.map(|it| it.unsent()).sum::<usize>() + bound
     }
 
     fn connections(&self) -> Vec<Held<S>> {

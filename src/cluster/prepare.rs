@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::inflight::STREAMS_MAX;
 use super::{Connection, Refused};
-use crate::wire::Frame;
 use crate::wire::response::result::Prepared;
+use crate::wire::{Frame, Version};
 
 /// The proxy's own id of a prepared statement.
 pub type Id = [u8; 16];
@@ -17,8 +17,8 @@ pub type Id = [u8; 16];
 /// What came of a PREPARE that a request needed.
 #[derive(Debug)]
 pub enum Taught<'a> {
-    /// The node knows the statement under this id now.
-    Known(Prepared<'a>),
+    /// The node knows the statement under this id now, and said so in this version.
+    Known(Prepared<'a>, Version),
     /// The node refused it: the answer is its ERROR.
     Refused(Frame<'a>),
     /// The node is gone, or answered nonsense: nothing was applied.
@@ -116,7 +116,7 @@ mod tests {
     use crate::cluster::{Config, ContactPoint, ContactPoints, Name};
     use crate::pair::Side;
     use crate::wire::header::Direction;
-    use crate::wire::{Opcode, Version, put};
+    use crate::wire::{Opcode, put};
 
     const WITHIN: Duration = Duration::from_secs(5);
     const ID: Id = [7; 16];

@@ -15,7 +15,7 @@ use crate::pair::Side;
 use crate::policy::{Report, Verdict};
 use crate::replay::apply::fingerprint;
 use crate::wire::response::{error, result};
-use crate::wire::{Cursor, Frame, Opcode, code};
+use crate::wire::{Cursor, Frame, Opcode, Version, code};
 
 /// PREPAREs that one request may need on one side before the side counts as sick.
 const LESSONS_MAX: u8 = 3;
@@ -96,18 +96,20 @@ impl<C: Client> Sink for Desk<C> {
     fn taught(&self, side: Side, key: Key, id: &Id, taught: &Taught<'_>) {
         let outcome = {
             let mut table = self.table.borrow_mut();
-            let Some(request) = table.get_mut(key) else {
+            let mut request = table.get_mut(key);
+            if let Taught::Known(prepared, version) = taught {
+                let entry = request.as_ref().and_then(|request| request.entry(id));
+                self.learn(side, id, entry, node_of(prepared, *version));
+            }
+            let Some(request) = &mut request else {
                 return;
             };
-            if let (Taught::Known(prepared), Some(entry)) = (taught, request.entry(id)) {
-                entry.learn(side, Arc::new(node_of(prepared, request.version)));
-            }
             // Settled meanwhile: to send it now would be to apply what counts as not applied.
             if !request.flow.waiting().contains(side) {
                 return;
             }
             match taught {
-                Taught::Known(_) => self
+                Taught::Known(..) => self
                     .send_or_teach(key, request, side)
                     .map_err(|verdict| (verdict, None)),
                 Taught::Refused(frame) => {
@@ -135,7 +137,7 @@ fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<
 }
 
 /// What a node said to PREPARE, kept.
-pub(super) fn node_of(prepared: &result::Prepared<'_>, version: crate::wire::Version) -> Node {
+pub(super) fn node_of(prepared: &result::Prepared<'_>, version: Version) -> Node {
     Node {
         id: prepared.id.into(),
         columns_id: prepared.columns_id.into(),
@@ -228,6 +230,8 @@ impl<C: Client> Desk<C> {
         for side in Side::ALL {
             orphan(&request.legs[side]);
         }
+        self.held
+            .set(self.held.get().saturating_sub(request.body.len()));
         self.buffers().give_back(request.body);
     }
 
@@ -250,7 +254,36 @@ impl<C: Client> Desk<C> {
         let sent = cluster.send(key, way, kind, |out| request.put(side, out));
         let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;
         request.legs[side].sent = Some(Sent::new(connection, stream));
+        if let What::Execute(entry) = &request.what
+            && entry.asks()
+        {
+            self.ask_columns(entry, request.version, !side);
+        }
         Ok(())
+    }
+
+    /// Has the other side prepare it too: rows go without their columns only if both have the same.
+    #[cold]
+    fn ask_columns(&self, entry: &Entry, version: Version, side: Side) {
+        if let Some(cluster) = &self.clusters[side]
+            && !self.view.get().out.contains(side)
+        {
+            entry.asked();
+            let template = &entry.template;
+            let way = (version, template.keyspace.as_deref());
+            if let Err(refused) = cluster.teach(Key::NOBODY, way, template.id, &template.text) {
+                tracing::debug!(%side, %refused, "columns could not be compared");
+            }
+        }
+    }
+
+    fn learn(&self, side: Side, id: &Id, entry: Option<Rc<Entry>>, node: Node) {
+        let registry = &self.shared.registry;
+        let find = || self.prepared.get(id, registry, &self.schema.borrow());
+        if let Some(entry) = entry.or_else(find) {
+            registry.learn(&entry.template, side, Arc::new(node));
+            entry.renew(side);
+        }
     }
 
     fn teach(

@@ -38,12 +38,9 @@ pub struct Origin<C> {
     pub dialled: SocketAddr,
 }
 
-impl<C: Clone> Origin<C> {
-    /// The same, for a request that names its own keyspace.
-    pub(super) fn within(&self, keyspace: &str) -> Self {
-        Self {
-            keyspace: Some(Rc::from(keyspace)),
-            ..self.clone()
-        }
+impl<C> Origin<C> {
+    /// The keyspace of a request, which may name its own.
+    pub(super) fn keyspace_of(&self, own: Option<&str>) -> Option<Rc<str>> {
+        own.map(Rc::from).or_else(|| self.keyspace.clone())
     }
 }

@@ -49,6 +49,8 @@ pub struct Desk<C: Client> {
     pub(super) busy: Notify,
     /// A failure was reported and no success since.
     pub(super) struck: Pair<Cell<bool>>,
+    /// Bytes of the requests in flight.
+    pub(super) held: Cell<usize>,
     pub(super) metrics: Rc<WorkerMetrics>,
     pub(super) tasks: RefCell<JoinSet<()>>,
     buffers: Rc<Buffers>,
@@ -100,6 +102,7 @@ impl<C: Client> Desk<C> {
                 submit: Notify::new(),
                 busy: Notify::new(),
                 struck: Pair::default(),
+                held: Cell::new(0),
                 metrics,
                 tasks: RefCell::default(),
                 buffers,
@@ -298,6 +301,8 @@ impl<C: Client> Desk<C> {
                 if let Some(cluster) = &self.clusters[side] {
                     cluster.redial_now();
                 }
+                // What it could not be asked while it was away may be asked now.
+                self.prepared.clear();
             }
         }
     }

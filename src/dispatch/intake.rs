@@ -16,10 +16,15 @@ use crate::statement::{Class, StatementId, prepared};
 use crate::telemetry::RequestKind;
 use crate::wire::header::FLAG_PAYLOAD;
 use crate::wire::request::{Batch, Execute, Parameters, Prepare, Query, What as Statement, batch};
-use crate::wire::{ClientStream, Consistency, Cursor, Frame, Opcode, Version};
+use crate::wire::{ClientStream, Consistency, Cursor, Frame, Opcode};
 
 /// Children of one batch; the protocol's own limit.
 const BATCH_MAX: usize = u16::MAX as usize;
+
+/// Bytes of the requests of one thread, until they are answered; one alone may be longer.
+const HELD_MAX: usize = 128 << 20;
+/// From this size on a request also waits for what the nodes have not read yet.
+const LARGE: usize = 64 << 10;
 
 /// What a message says, before anything is decided.
 pub(super) struct Intake {
@@ -29,6 +34,8 @@ pub(super) struct Intake {
     pub(super) timestamp: Option<i64>,
     /// The side that a paging state pins it to.
     pub(super) pinned: Option<Side>,
+    /// The keyspace of names that have none: the client's, or the one that a message of version 5 names.
+    pub(super) keyspace: Option<Rc<str>>,
 }
 
 impl<C: Client> Desk<C> {
@@ -52,14 +59,7 @@ impl<C: Client> Desk<C> {
             cursor.skip_bytes_map()?;
         }
         let payload = frame.body.len() - cursor.rest().len();
-        let within;
-        let origin = match own_keyspace(origin.version, frame.header.opcode, cursor)? {
-            Some(keyspace) => {
-                within = origin.within(keyspace);
-                &within
-            }
-            None => origin,
-        };
+        self.has_room(frame.body.len())?;
         let intake = match frame.header.opcode {
             Opcode::Execute => self.execute(origin, cursor)?,
             Opcode::Query => self.query(origin, cursor)?,
@@ -91,35 +91,36 @@ impl<C: Client> Desk<C> {
             consistency: execute.parameters.consistency,
             timestamp: execute.parameters.timestamp,
             pinned,
+            keyspace: origin.keyspace.clone(),
         })
     }
 
     fn query(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
         let query = Query::parse(cursor, origin.version)?;
-        let known = self.texts.get(
-            query.text,
-            origin.keyspace.as_deref(),
-            &self.schema.borrow(),
-        );
+        let keyspace = origin.keyspace_of(query.parameters.keyspace);
+        let schema = self.schema.borrow();
+        let known = self.texts.get(query.text, keyspace.as_deref(), &schema);
         Ok(Intake {
             what: What::Query(known),
             consistency: query.parameters.consistency,
             timestamp: query.parameters.timestamp,
             pinned: pinned(&query.parameters, origin)?,
+            keyspace,
         })
     }
 
     fn prepare(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
-        let text = Prepare::parse(cursor, origin.version)?.text;
-        let known = self
-            .texts
-            .get(text, origin.keyspace.as_deref(), &self.schema.borrow());
+        let prepare = Prepare::parse(cursor, origin.version)?;
+        let keyspace = origin.keyspace_of(prepare.keyspace);
+        let schema = self.schema.borrow();
+        let known = self.texts.get(prepare.text, keyspace.as_deref(), &schema);
         let what = What::Prepare(known);
         Ok(Intake {
             what,
             consistency: Consistency::ONE,
             timestamp: None,
             pinned: None,
+            keyspace,
         })
     }
 
@@ -129,6 +130,7 @@ impl<C: Client> Desk<C> {
             usize::from(batch.count) <= BATCH_MAX,
             "the count is a short"
         );
+        let keyspace = origin.keyspace_of(batch.keyspace);
         let schema = self.schema.borrow();
         let mut batched = Batched {
             entries: Vec::with_capacity(batch.count.into()),
@@ -154,7 +156,7 @@ impl<C: Client> Desk<C> {
                     batched.texts.push(None);
                 }
                 Statement::Text(text) => {
-                    let known = self.texts.get(text, origin.keyspace.as_deref(), &schema);
+                    let known = self.texts.get(text, keyspace.as_deref(), &schema);
                     batched.add(&known);
                     batched.needs_keyspace |= known.statement.needs_keyspace;
                     batched.entries.push(None);
@@ -167,6 +169,7 @@ impl<C: Client> Desk<C> {
             consistency: batch.consistency,
             timestamp: batch.timestamp,
             pinned: None,
+            keyspace,
         })
     }
 
@@ -178,17 +181,17 @@ impl<C: Client> Desk<C> {
         cursor: Cursor<'_>,
         intake: &Intake,
     ) -> Result<bool, Error> {
-        let (class, values) = match &intake.what {
+        let (class, text) = match &intake.what {
             What::Batch(_) => return Ok(false),
             What::Execute(entry) => (&entry.known.statement.class, None),
             What::Prepare(known) | What::Query(known) => (&known.statement.class, Some(known)),
         };
         match class {
             Class::Topology(select) => {
-                self.answer_topology(origin, frame, cursor, select, values)?;
+                self.answer_topology(origin, frame, cursor, select, text)?;
             }
             Class::Schema(_) if !matches!(intake.what, What::Prepare(_)) => {
-                self.change_schema(origin, frame, cursor, &intake.what)?;
+                self.change_schema(origin, frame, cursor, intake)?;
             }
             Class::Conditional
             | Class::Describe
@@ -224,7 +227,7 @@ impl<C: Client> Desk<C> {
                 .filter(|_| known.statement.needs_keyspace);
             let StatementId(id) = prepared::id(keyspace, &known.text);
             intercept::prepared(select, &id, origin.version, &mut body)?;
-            self.remember(id, keyspace, known, None, 0);
+            self.remember(id, keyspace, known, 0);
         } else {
             let parameters = match frame.header.opcode {
                 Opcode::Execute => Execute::parse(cursor, origin.version)?.parameters,
@@ -257,11 +260,11 @@ impl<C: Client> Desk<C> {
         origin: &Origin<C>,
         frame: Frame<'_>,
         cursor: Cursor<'_>,
-        what: &What,
+        intake: &Intake,
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Schema);
         let mut body = Vec::with_capacity(frame.body.len());
-        let (known, keyspace) = match what {
+        let (known, keyspace) = match &intake.what {
             What::Execute(entry) => {
                 let parameters = Execute::parse(cursor, origin.version)?.parameters;
                 Query {
@@ -273,7 +276,7 @@ impl<C: Client> Desk<C> {
             }
             What::Query(known) => {
                 body.extend_from_slice(cursor.rest());
-                (&**known, origin.keyspace.as_deref())
+                (&**known, intake.keyspace.as_deref())
             }
             What::Batch(_) | What::Prepare(_) => return Ok(()),
         };
@@ -315,6 +318,7 @@ impl<C: Client> Desk<C> {
         let (flow, actions, term) = self.plan(&intake);
         let mut body = self.buffers().lend();
         body.extend_from_slice(frame.body);
+        self.held.set(self.held.get() + body.len());
         let timestamp = match flow {
             Flow::Write(_) => intake.timestamp.or_else(|| Some(self.timestamp())),
             Flow::Chain(_) | Flow::Read(_) => intake.timestamp,
@@ -324,7 +328,7 @@ impl<C: Client> Desk<C> {
             stream: ClientStream(frame.header.stream),
             version: origin.version,
             flags: frame.header.flags,
-            keyspace: origin.keyspace.clone(),
+            keyspace: intake.keyspace,
             what: intake.what,
             body,
             payload,
@@ -346,6 +350,25 @@ impl<C: Client> Desk<C> {
             key
         };
         self.carry_out(key, actions, None);
+    }
+
+    /// Whether this thread may hold so many bytes more. A compressed body arrives 255 times smaller, so
+    /// the bound is on what requests hold, not on what came.
+    #[inline]
+    fn has_room(&self, size: usize) -> Result<(), Error> {
+        let mut held = self.held.get();
+        if LARGE < size {
+            held += self
+                .clusters
+                .iter()
+                .filter_map(|(_, it)| it.as_ref())
+                .map(|it| it.unsent())
+                .sum::<usize>();
+        }
+        match held == 0 || held + size <= HELD_MAX {
+            true => Ok(()),
+            false => Err(Error::Busy("they hold more memory than one thread may")),
+        }
     }
 
     pub(super) fn wait(&self, term: Term) -> std::time::Duration {
@@ -379,22 +402,4 @@ impl Batched {
             (Repeat::Yes, Repeat::Yes) => Repeat::Yes,
         };
     }
-}
-
-/// The keyspace that a message of version 5 names for itself.
-#[inline]
-fn own_keyspace(
-    version: Version,
-    opcode: Opcode,
-    cursor: Cursor<'_>,
-) -> Result<Option<&str>, Error> {
-    if version < Version::V5 {
-        return Ok(None);
-    }
-    Ok(match opcode {
-        Opcode::Query => Query::parse(cursor, version)?.parameters.keyspace,
-        Opcode::Prepare => Prepare::parse(cursor, version)?.keyspace,
-        Opcode::Batch => Batch::parse(cursor, version)?.keyspace,
-        _ => None,
-    })
 }

@@ -3,16 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
 use super::answers::{VOID, node_of};
 use super::flow::Reply;
 use super::known::Known;
-use super::registry::{Node, Template};
+use super::registry::Template;
 use super::request::{Flow, Held, Request, What};
 use super::{Client, Desk, Error, paging};
 use crate::cluster::prepare::Id;
-use crate::pair::{Pair, Side};
+use crate::pair::Side;
 use crate::replay::record::Repeat;
 use crate::statement::{Class, StatementId, prepared};
 use crate::wire::request::{Batch, batch};
@@ -211,8 +209,9 @@ impl<C: Client> Desk<C> {
         let keyspace = request.keyspace();
         let StatementId(id) = prepared::id(keyspace, &known.text);
         let node = node_of(&answer, request.version);
-        let shown = node.columns;
-        self.remember(id, keyspace, known, Some((side, Arc::new(node))), shown);
+        let template = self.remember(id, keyspace, known, node.columns);
+        let registry = &self.shared.registry;
+        registry.learn(&template, side, Arc::new(node));
         let to = (request.version, request.stream);
         request.client.answer(to, flags, Opcode::Result, |out| {
             out.extend_from_slice(prefix.bytes);
@@ -220,51 +219,17 @@ impl<C: Client> Desk<C> {
         });
     }
 
-    /// Puts a prepared statement into the registry. What the other side called it is kept.
+    /// Puts a prepared statement into the registry, with the columns that a client is shown.
     pub(super) fn remember(
         &self,
         id: Id,
         keyspace: Option<&str>,
-        known: &Rc<Known>,
-        node: Option<(Side, Arc<Node>)>,
+        known: &Known,
         shown: u64,
-    ) {
-        let registry = &self.shared.registry;
-        let before = registry.get(&id);
-        let node = node.map(|(side, node)| (side, with_columns_id(before.as_deref(), side, node)));
-        // Every connection of a driver prepares what the others have prepared already.
-        if let (Some(before), Some((side, node))) = (&before, &node)
-            && before.says(*side, node, shown)
-        {
-            return;
-        }
-        let nodes = Pair::from_fn(|of| match &node {
-            Some((side, node)) if *side == of => ArcSwapOption::from(Some(Arc::clone(node))),
-            Some(_) | None => ArcSwapOption::from(
-                before
-                    .as_ref()
-                    .and_then(|before| before.nodes[of].load_full()),
-            ),
-        });
-        registry.put(Arc::new(Template {
-            id,
-            keyspace: keyspace.map(Box::from),
-            text: Arc::clone(&known.text),
-            statement: known.statement.clone(),
-            shown,
-            nodes,
-        }));
-        self.prepared.forget(&id);
-    }
-}
-
-/// A client of an older version prepares what one of version 5 has prepared already: the id of the
-/// columns, which only the latter hears, is kept.
-fn with_columns_id(before: Option<&Template>, side: Side, node: Arc<Node>) -> Arc<Node> {
-    let known = before.and_then(|before| before.nodes[side].load_full());
-    match known {
-        Some(known) if known.differs_by_columns_id(&node) => known,
-        Some(_) | None => node,
+    ) -> Arc<Template> {
+        let what = (Arc::clone(&known.text), known.statement.clone());
+        let template = Template::new(id, keyspace, what);
+        self.shared.registry.show(template, shown)
     }
 }
 

@@ -307,10 +307,10 @@ impl<C> Request<C> {
             execute.columns = entry.columns_id(side, &node, execute.columns);
         }
         execute.parameters.timestamp = self.timestamp;
-        // A client that leaves the columns out would read the other cluster's wrongly; version 5 tells
-        // by their id.
-        let same = node.columns == entry.shown || Version::V5 <= self.version;
-        execute.parameters.skip_metadata &= same;
+        // A client that leaves the columns out would read the other cluster's wrongly.
+        if execute.parameters.skip_metadata {
+            execute.parameters.skip_metadata = entry.may_skip(self.version);
+        }
         execute.parameters.paging_state = self.untagged(execute.parameters.paging_state);
         execute.put(out, self.version);
     }

@@ -13,6 +13,12 @@ pub struct Key {
 }
 
 impl Key {
+    /// Names no request, ever.
+    pub(super) const NOBODY: Self = Self {
+        index: NONE,
+        generation: GENERATION_MAX,
+    };
+
     /// The key as one number, for receipts.
     #[must_use]
     pub fn to_number(self) -> u64 {

@@ -156,3 +156,74 @@ proptest! {
         LocalSet::new().block_on(&runtime, survives(Coding::ALL[at], &bodies, piece));
     }
 }
+
+/// One segment around any bytes, as a peer that is not this program may make it.
+fn segment(lz4: bool, shrink: bool, is_self_contained: bool, payload: &[u8]) -> Vec<u8> {
+    let packed = lz4_flex::block::compress(payload);
+    let sent = if shrink { &packed[..] } else { payload };
+    let mut fields = sent.len() as u64;
+    let width = if lz4 { 5 } else { 3 };
+    if lz4 {
+        let claimed = if shrink { payload.len() as u64 } else { 0 };
+        fields |= claimed << 17 | u64::from(is_self_contained) << 34;
+    } else {
+        fields |= u64::from(is_self_contained) << 17;
+    }
+    let header = fields.to_le_bytes()[..width].to_vec();
+    let mut crc = 0x87_5060_u64;
+    for byte in &header {
+        crc ^= u64::from(*byte) << 16;
+        for _bit in 0..8 {
+            crc <<= 1;
+            if crc & 0x100_0000 != 0 {
+                crc ^= 0x197_4F0B;
+            }
+        }
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[0xFA, 0x2D, 0x55, 0xCA]);
+    hasher.update(sent);
+    let crc = [&header[..], &crc.to_le_bytes()[..3]].concat();
+    [&crc[..], sent, &hasher.finalize().to_le_bytes()].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Segments whose edges have nothing to do with the frames', empty ones among them, some
+    /// compressed and some not, cut anywhere on the way, read with pauses.
+    #[test]
+    fn frames_survive_any_segmentation(
+        sizes in prop::collection::vec(0_usize..400, 1..15),
+        cuts in prop::collection::vec((0_usize..500, any::<bool>(), any::<bool>()), 1..60),
+        piece in 1_usize..300,
+        lz4 in any::<bool>(),
+    ) {
+        let bodies: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'q'; *size]).collect();
+        let frame = |body: &[u8]| {
+            let mut out = Vec::new();
+            let begun = put::begin(&mut out, (Version::V4, Direction::Request), 0, 1, Opcode::Query);
+            out.extend_from_slice(body);
+            put::end(&mut out, begun);
+            out
+        };
+        let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
+        let mut wire = frame(b"STARTUP");
+        let mut rest = &stream[..];
+        let mut at = 0;
+        while !rest.is_empty() {
+            let (length, shrink, whole) = cuts[at % cuts.len()];
+            let length = if at < 1_000 { length.min(rest.len()) } else { rest.len() };
+            let (payload, behind) = rest.split_at(length);
+            wire.extend(segment(lz4, lz4 && shrink && !payload.is_empty(), whole, payload));
+            rest = behind;
+            at += 1;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let coding = Coding::Segments { lz4 };
+        let told = LocalSet::new().block_on(&runtime, async {
+            let all = arrived(coding, wire, piece, bodies.len());
+            tokio::time::timeout(std::time::Duration::from_secs(20), all).await
+        });
+        prop_assert!(told.is_ok_and(|told| told == bodies));
+    }
+}

@@ -9,6 +9,9 @@ pub enum Malformed {
     /// Text that is not UTF-8.
     #[error("a string is not UTF-8")]
     NotUtf8,
+    /// The timestamp that servers take for none.
+    #[error("the lowest timestamp of all is not allowed")]
+    Timestamp,
     /// Bytes behind the last field.
     #[error("{0} bytes follow the end of the message")]
     Trailing(usize),

@@ -177,6 +177,22 @@ impl Consistency {
     /// Serial in the local datacenter.
     pub const LOCAL_SERIAL: Self = Self(0x0009);
 
+    /// Reads one that a request asks for.
+    ///
+    /// # Errors
+    /// If there is none of this number: a node of version 5 ends a connection over two such requests
+    /// in a row, and the connection is not their client's alone.
+    #[inline]
+    pub fn parse(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        match cursor.u16()? {
+            known if known <= Self::LOCAL_ONE.0 => Ok(Self(known)),
+            unknown => Err(Malformed::Unknown {
+                what: "consistency",
+                value: unknown.into(),
+            }),
+        }
+    }
+
     /// Whether it asks for a linearizable read.
     #[must_use]
     pub const fn is_serial(self) -> bool {

@@ -9,7 +9,7 @@ use crate::dispatch::flow::Write;
 use crate::dispatch::known::Known;
 use crate::dispatch::registry::{Entry, Node, Prepared, Registry, Template};
 use crate::dispatch::request::{Batched, Flow, legs};
-use crate::pair::{Pair, Side};
+use crate::pair::Side;
 use crate::policy::{Ack, OnQueueFailure, WritePlan};
 use crate::replay::record::Record;
 use crate::statement::{Schema, classify_in, prepared};
@@ -29,15 +29,10 @@ fn draft() -> Draft<'static> {
 /// A statement prepared in this keyspace, known to B.
 fn entry(text: &str, keyspace: &str, variables: u64) -> Rc<Entry> {
     let id = prepared::id(Some(keyspace), text).0;
-    let registry = Registry::default();
-    registry.put(Arc::new(Template {
-        id,
-        keyspace: Some(keyspace.into()),
-        text: text.into(),
-        statement: classify_in(text, Some(keyspace)),
-        shown: 0,
-        nodes: Pair::default(),
-    }));
+    let registry = Registry::new(false);
+    let what = (text.into(), classify_in(text, Some(keyspace)));
+    let template = Template::new(id, Some(keyspace), what);
+    let template = registry.show(template, 0);
     let entry = Prepared::default().get(&id, &registry, &Schema::default());
     let entry = entry.unwrap();
     let node = Node {
@@ -47,7 +42,7 @@ fn entry(text: &str, keyspace: &str, variables: u64) -> Rc<Entry> {
         variables,
         key: Box::default(),
     };
-    entry.learn(Side::B, Arc::new(node));
+    registry.learn(&template, Side::B, Arc::new(node));
     entry
 }
 

@@ -50,7 +50,7 @@ fn shrink(compression: Compression, frame: &[u8], out: &mut Vec<u8>, tools: &mut
     if let Some(place) = out.get_mut(length..begun) {
         place.copy_from_slice(&written.to_be_bytes());
     }
-    is_smaller
+    is_smaller && out.len().saturating_sub(begun) < body.len()
 }
 
 /// Opens one body into `out`, whose content is replaced; `limit` is the most it may become, in bytes.

@@ -262,3 +262,36 @@ proptest! {
         }
     }
 }
+
+/// What drivers and servers make of an empty body.
+#[test]
+fn empty_bodies_are_opened_however_they_were_compressed() {
+    for (compression, body) in [
+        (Compression::Lz4, &[][..]),
+        (Compression::Snappy, &[]),
+        (Compression::Lz4, &[0, 0, 0, 0, 0]),
+        (Compression::Snappy, &[0]),
+    ] {
+        let mut room = vec![1];
+        assert_eq!(open_body(compression, body, LIMIT, &mut room), Ok(()));
+        assert!(room.is_empty());
+    }
+    let mut room = vec![1];
+    let bare = open_body(Compression::Lz4, &[0, 0, 0, 0], LIMIT, &mut room);
+    assert_eq!(bare, Err(CodingFault::Damaged), "a size of 0 and no block");
+}
+
+/// The tables are used again for any sizes in any order.
+#[test]
+fn tools_are_used_again_for_any_sizes() {
+    let mut tools = Tools::default();
+    for round in 0..200_usize {
+        let length = [200, 70_000, 1_000, 131_071, 65_535, 65_536, 130, 300_000][round % 8] + round;
+        for coding in Coding::ALL {
+            let frames = frame(length, |at| noise(at / (round % 5 + 1)));
+            let mut out = Vec::new();
+            coding.seal(&frames, &mut out, &mut tools);
+            assert!(open(coding, &out).unwrap() == frames, "{coding:?} {length}");
+        }
+    }
+}

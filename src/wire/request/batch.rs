@@ -3,7 +3,7 @@
 use super::Values;
 use super::parameters::{
     FLAG_KEYSPACE, FLAG_NAMES, FLAG_NOW, FLAG_SERIAL, FLAG_TIMESTAMP, flags, per_request,
-    per_request_flags, put_flags, put_per_request,
+    per_request_flags, put_flags, put_per_request, timestamp,
 };
 use crate::wire::{Consistency, Cursor, Malformed, Version, put};
 
@@ -124,7 +124,7 @@ impl<'a> Batch<'a> {
         for _ in 0..count {
             Child::parse(&mut cursor)?;
         }
-        let consistency = Consistency(cursor.u16()?);
+        let consistency = Consistency::parse(&mut cursor)?;
         let flags = flags(&mut cursor, version)?;
         let wide = if version < Version::V5 {
             0
@@ -140,11 +140,11 @@ impl<'a> Batch<'a> {
             return Err(Malformed::Unknown { what, value: flags });
         }
         let serial = match flags & FLAG_SERIAL != 0 {
-            true => Some(Consistency(cursor.u16()?)),
+            true => Some(Consistency::parse(&mut cursor)?),
             false => None,
         };
         let timestamp = if flags & FLAG_TIMESTAMP != 0 {
-            Some(cursor.i64()?)
+            Some(timestamp(&mut cursor)?)
         } else {
             None
         };

@@ -144,6 +144,15 @@ pub struct Parameters<'a> {
     pub now: Option<i32>,
 }
 
+/// Reads a client's timestamp; servers refuse the lowest of all, which they take for none.
+#[inline]
+pub(super) fn timestamp(cursor: &mut Cursor<'_>) -> Result<i64, Malformed> {
+    match cursor.i64()? {
+        i64::MIN => Err(Malformed::Timestamp),
+        at => Ok(at),
+    }
+}
+
 impl<'a> Parameters<'a> {
     /// Reads them to the end of the body.
     ///
@@ -151,7 +160,7 @@ impl<'a> Parameters<'a> {
     /// If they are cut short, carry unknown flags or are followed by anything.
     #[inline]
     pub fn parse(cursor: &mut Cursor<'a>, version: Version) -> Result<Self, Malformed> {
-        let consistency = Consistency(cursor.u16()?);
+        let consistency = Consistency::parse(cursor)?;
         let flags = flags(cursor, version)?;
         let known = if version < Version::V5 {
             KNOWN
@@ -180,12 +189,12 @@ impl<'a> Parameters<'a> {
             None
         };
         let serial = if has(FLAG_SERIAL) {
-            Some(Consistency(cursor.u16()?))
+            Some(Consistency::parse(cursor)?)
         } else {
             None
         };
         let timestamp = if has(FLAG_TIMESTAMP) {
-            Some(cursor.i64()?)
+            Some(timestamp(cursor)?)
         } else {
             None
         };

@@ -1,0 +1,87 @@
+//! A client that asks for rows without their columns.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use helix_proxy::wire::request::{Execute, Parameters, Query};
+use helix_proxy::wire::{Consistency, Cursor, Version, put};
+
+use crate::wire::{Got, Wire, raw};
+
+/// See the module.
+pub(crate) struct Client(pub(crate) Wire);
+
+impl Client {
+    pub(crate) async fn open(address: SocketAddr, version: Version) -> Self {
+        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), version);
+        let mut body = vec![0, 1];
+        for text in ["CQL_VERSION", "3.0.0"] {
+            put::string(&mut body, text);
+        }
+        wire.write(&raw(version.number(), [0, 1], 0x01, &body))
+            .await;
+        assert_eq!(wire.read().await.unwrap().opcode, 0x02);
+        wire.framed = version == Version::V5;
+        Self(wire)
+    }
+
+    pub(crate) async fn ask(&mut self, opcode: u8, body: &[u8]) -> Got {
+        self.send(opcode, body, 1).await;
+        self.0.read().await.expect("an answer")
+    }
+
+    pub(crate) async fn send(&mut self, opcode: u8, body: &[u8], times: usize) {
+        let frame = raw(self.0.version.number(), [0, 1], opcode, body);
+        self.0.write(&frame.repeat(times)).await;
+    }
+
+    /// The id and the id of the columns that PREPARE is answered with.
+    pub(crate) async fn prepare(&mut self, text: &str) -> (Vec<u8>, Vec<u8>) {
+        let mut body = Vec::new();
+        put::long_string(&mut body, text);
+        if self.0.version == Version::V5 {
+            put::i32(&mut body, 0);
+        }
+        let got = self.ask(0x09, &body).await;
+        assert_eq!(got.opcode, 0x08, "{:?}", got.body);
+        let mut cursor = Cursor::new(&got.body);
+        assert_eq!(cursor.i32(), Ok(4));
+        let id = cursor.short_bytes().unwrap().to_vec();
+        let columns = match self.0.version {
+            Version::V5 => cursor.short_bytes().unwrap().to_vec(),
+            Version::V3 | Version::V4 => Vec::new(),
+        };
+        (id, columns)
+    }
+
+    /// Executes with `SKIP_METADATA`; returns the flags of the rows.
+    pub(crate) async fn execute(&mut self, (id, columns): &(Vec<u8>, Vec<u8>)) -> i32 {
+        let mut body = Vec::new();
+        let parameters = Parameters {
+            skip_metadata: true,
+            ..Parameters::plain(Consistency::ONE)
+        };
+        Execute {
+            id,
+            columns,
+            parameters,
+        }
+        .put(&mut body, self.0.version);
+        let got = self.ask(0x0A, &body).await;
+        assert_eq!(got.opcode, 0x08, "{:?}", String::from_utf8_lossy(&got.body));
+        let mut cursor = Cursor::new(&got.body);
+        assert_eq!(cursor.i32(), Ok(2));
+        cursor.i32().unwrap()
+    }
+
+    pub(crate) fn query(&self, text: &str, consistency: u16, keyspace: Option<&str>) -> Vec<u8> {
+        let mut body = Vec::new();
+        let parameters = Parameters {
+            keyspace,
+            ..Parameters::plain(Consistency(consistency))
+        };
+        Query { text, parameters }.put(&mut body, self.0.version);
+        body
+    }
+}
