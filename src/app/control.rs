@@ -71,6 +71,7 @@ pub(super) fn start(
         events,
         states,
         connected,
+        versions,
         stop,
     } = ends;
     let serving = watch::Sender::new(false);
@@ -81,6 +82,7 @@ pub(super) fn start(
     let seen = connected.subscribe();
     let reporter = Reporter::new(
         Arc::clone(shared),
+        versions,
         lines.clone(),
         connected,
         renewed,
@@ -89,6 +91,7 @@ pub(super) fn start(
     for side in Side::ALL {
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
+    tasks.spawn_local(store.keep_versions(reporter.versions()));
     let published = Seen {
         connected: seen.clone(),
         states: states_seen,

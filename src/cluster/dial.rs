@@ -150,6 +150,9 @@ fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
             code: error.code,
             message: error.message.to_owned(),
         },
+        Ok(error) if step == Opcode::Startup && error.code == code::PROTOCOL_ERROR => {
+            Lost::Version(error.message.to_owned())
+        }
         Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
         Err(fault) => Lost::Dial(fault.to_string()),
     }

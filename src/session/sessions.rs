@@ -64,7 +64,9 @@ impl Sessions {
     /// Offers new clients versions up to this one. Connections that speak a higher one take no
     /// more requests and close once theirs are answered, so that drivers negotiate anew.
     pub fn offer(&self, version_max: Version) {
-        self.version_max.set(version_max);
+        if self.version_max.replace(version_max) <= version_max {
+            return;
+        }
         self.each(|session| {
             if version_max < session.state.borrow().version {
                 session.drain();
