@@ -35,8 +35,8 @@ class Fake:
         self.server = None
         self.writers = set()
 
-    async def start(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+    async def start(self, tls=None):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls)
         return self
 
     def hang_up(self):
@@ -150,9 +150,9 @@ class Client:
     """Speaks to the proxy; every request is a future of opcode and body."""
 
     @classmethod
-    async def open(cls, port):
+    async def open(cls, port, tls=None):
         self = cls()
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         self.waiting, self.last = {}, 0
         self.task = asyncio.ensure_future(self.read())
         assert (await self.ask(0x01, struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")))[0] == 0x02
@@ -163,7 +163,7 @@ class Client:
             while True:
                 _, _, stream, opcode, length = struct.unpack(">BBhBI", await self.reader.readexactly(9))
                 self.waiting.pop(stream).set_result((opcode, await self.reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, OSError) as error:
             for future in self.waiting.values():
                 future.set_exception(ConnectionError(str(error)))
 

@@ -6,6 +6,7 @@
 //! worker threads: one Desk and its clients each, nothing shared but what `Shared` holds
 //! ```
 
+mod certificates;
 mod control;
 mod files;
 mod observer;
@@ -30,11 +31,11 @@ use crate::dispatch::news::unseen;
 use crate::dispatch::schema::Job;
 use crate::dispatch::versions::Versions;
 use crate::dispatch::{Registry, Shared};
-use crate::wire::Version;
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Health, Policy, Report, State, View};
 use crate::session::Acceptor;
 use crate::telemetry::Metrics;
+use crate::wire::Version;
 
 use signals::Signals;
 use store::Store;
@@ -147,11 +148,7 @@ struct Ends {
 }
 
 /// `known` is what an earlier process learnt of the clusters' versions.
-fn share(
-    config: &Config,
-    store: &Store,
-    known: Pair<Option<Version>>,
-) -> (Arc<Shared>, Ends) {
+fn share(config: &Config, store: &Store, known: Pair<Option<Version>>) -> (Arc<Shared>, Ends) {
     let sides: Sides = config.clusters.iter().map(|(side, _)| side).collect();
     let health = Health::new(&config.policy, sides, dice(&config.instance));
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);

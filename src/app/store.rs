@@ -96,7 +96,9 @@ impl Store {
         let Some(disk) = &self.disk else { return known };
         for side in Side::ALL {
             match disk.fact(&version_key(side)).await {
-                Ok(Some(fact)) => known[side] = fact.first().copied().and_then(Version::from_number),
+                Ok(Some(fact)) => {
+                    known[side] = fact.first().copied().and_then(Version::from_number)
+                }
                 Ok(None) => {}
                 Err(refused) => tracing::warn!(%refused, "the clusters' versions cannot be read"),
             }

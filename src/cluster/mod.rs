@@ -388,6 +388,7 @@ async fn serve<S: Sink>(
         address: &address,
         version: connection.version,
         compression: cluster.config.compression,
+        tls: cluster.config.tls.as_deref(),
         keyspace,
         within,
     };

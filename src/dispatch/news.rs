@@ -162,7 +162,10 @@ impl Reporter {
             let offered = self.versions.borrow().offered();
             tracing::info!(%side, version = version.number(), "highest protocol version");
             if offered != before {
-                tracing::info!(version = offered.number(), "clients are offered this protocol version");
+                tracing::info!(
+                    version = offered.number(),
+                    "clients are offered this protocol version"
+                );
             }
             self.publish();
         }

@@ -56,4 +56,3 @@ pub struct Shared {
     /// The operator's names of the clusters, for sentences.
     pub names: Pair<String>,
 }
-

@@ -14,7 +14,9 @@ pub fn versions(mut cursor: Cursor<'_>) -> Result<Option<Version>, Malformed> {
         let is_versions = cursor.string()? == "PROTOCOL_VERSIONS";
         for _ in 0..cursor.u16()? {
             let text = cursor.string()?;
-            let number = text.split_once('/').filter(|(_, name)| !name.contains("beta"));
+            let number = text
+                .split_once('/')
+                .filter(|(_, name)| !name.contains("beta"));
             let number = number.and_then(|(number, _)| number.parse().ok());
             if is_versions {
                 highest = highest.max(number.and_then(Version::from_number));
@@ -53,10 +55,20 @@ mod tests {
 
     #[test]
     fn the_highest_version_that_is_not_in_beta_counts() {
-        assert_eq!(versions_of(&["3/v3", "4/v4", "5/v5-beta"]), Some(Version::V4));
-        assert_eq!(versions_of(&["5/v5", "3/v3", "6/v6-beta", "66/dse"]), Some(Version::V5));
+        assert_eq!(
+            versions_of(&["3/v3", "4/v4", "5/v5-beta"]),
+            Some(Version::V4)
+        );
+        assert_eq!(
+            versions_of(&["5/v5", "3/v3", "6/v6-beta", "66/dse"]),
+            Some(Version::V5)
+        );
         assert_eq!(versions_of(&["nonsense", "/", "9999/v9"]), None);
-        assert_eq!(versions(Cursor::new(&[0, 0])), Ok(None), "ScyllaDB has no such list");
+        assert_eq!(
+            versions(Cursor::new(&[0, 0])),
+            Ok(None),
+            "ScyllaDB has no such list"
+        );
         assert!(versions(Cursor::new(&[0, 1, 0])).is_err());
     }
 }
