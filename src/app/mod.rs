@@ -35,7 +35,6 @@ use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Health, Policy, Report, State, View};
 use crate::session::Acceptor;
 use crate::telemetry::Metrics;
-use crate::wire::Version;
 
 use signals::Signals;
 use store::Store;
@@ -148,7 +147,7 @@ struct Ends {
 }
 
 /// `known` is what an earlier process learnt of the clusters' versions.
-fn share(config: &Config, store: &Store, known: Pair<Option<Version>>) -> (Arc<Shared>, Ends) {
+fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared>, Ends) {
     let sides: Sides = config.clusters.iter().map(|(side, _)| side).collect();
     let health = Health::new(&config.policy, sides, dice(&config.instance));
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -161,7 +160,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<Version>>) -> (Arc<S
             .get(side)
             .map_or_else(String::new, |it| it.name.to_string())
     };
-    let versions = Versions::new(config.dispatch.protocol_max.version(), sides, known);
+    let versions = Versions::new(config.dispatch.protocol_max, sides, known);
     let unseen = unseen(&config.dispatch.advertise, versions.offered());
     let shared = Shared {
         config: config.dispatch.clone(),

@@ -13,7 +13,6 @@ use crate::dispatch::versions::Versions;
 use crate::pair::{Pair, Side};
 use crate::replay::queue::{Disk, Memory, OpenError, Options};
 use crate::replay::{self, Queue};
-use crate::wire::Version;
 
 /// How far ahead of the newest timestamp the clock is reserved (S25), microseconds.
 const AHEAD: i64 = 1_000_000;
@@ -91,14 +90,12 @@ impl Store {
     }
 
     /// The highest protocol versions that an earlier process learnt (S21); none without a disk.
-    pub(super) async fn versions(&self) -> Pair<Option<Version>> {
+    pub(super) async fn versions(&self) -> Pair<Option<u8>> {
         let mut known = Pair::default();
         let Some(disk) = &self.disk else { return known };
         for side in Side::ALL {
             match disk.fact(&version_key(side)).await {
-                Ok(Some(fact)) => {
-                    known[side] = fact.first().copied().and_then(Version::from_number)
-                }
+                Ok(Some(fact)) => known[side] = fact.first().copied(),
                 Ok(None) => {}
                 Err(refused) => tracing::warn!(%refused, "the clusters' versions cannot be read"),
             }
@@ -121,7 +118,7 @@ impl Store {
                     let Some(version) = known[side].filter(|_| known[side] != kept[side]) else {
                         continue;
                     };
-                    let put = disk.put_fact(&version_key(side), &[version.number()]);
+                    let put = disk.put_fact(&version_key(side), &[version]);
                     match put.await {
                         Ok(()) => kept[side] = Some(version),
                         Err(refused) => {

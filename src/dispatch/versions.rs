@@ -1,5 +1,6 @@
 //! Which protocol version clients are offered: the highest that both clusters speak (S21).
 
+use crate::cluster::ProtocolMax;
 use crate::pair::{Pair, Side, Sides};
 use crate::wire::Version;
 
@@ -13,10 +14,15 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Versions up to `max` over these sides, of which so much is known.
+    /// Versions up to `max` over these sides, of which so much is known, by number; numbers that this
+    /// program does not know mean nothing.
     #[must_use]
-    pub const fn new(max: Version, sides: Sides, known: Pair<Option<Version>>) -> Self {
-        Self { max, sides, known }
+    pub fn new(max: ProtocolMax, sides: Sides, known: Pair<Option<u8>>) -> Self {
+        Self {
+            max: max.version(),
+            sides,
+            known: known.map(|_, number| number.and_then(Version::from_number)),
+        }
     }
 
     /// What clients are offered at most.
@@ -32,10 +38,10 @@ impl Versions {
         self.known[side].replace(version) != Some(version)
     }
 
-    /// The highest version of each side, as far as it was ever seen.
+    /// The highest version of each side by number, as far as it was ever seen.
     #[must_use]
-    pub const fn known(&self) -> Pair<Option<Version>> {
-        self.known
+    pub fn known(&self) -> Pair<Option<u8>> {
+        self.known.map(|_, version| version.map(Version::number))
     }
 }
 
@@ -45,7 +51,7 @@ mod tests {
 
     #[test]
     fn clients_are_offered_what_both_speak_and_no_more_than_is_configured() {
-        let mut versions = Versions::new(Version::V5, Sides::BOTH, Pair::default());
+        let mut versions = Versions::new(ProtocolMax::V5, Sides::BOTH, Pair::default());
         assert_eq!(versions.offered(), Version::V5, "nobody was seen");
         assert!(versions.learn(Side::A, Version::V5));
         assert!(!versions.learn(Side::A, Version::V5));
@@ -57,10 +63,10 @@ mod tests {
         assert!(versions.learn(Side::A, Version::V3));
         assert_eq!(versions.offered(), Version::V3);
 
-        let capped = Versions::new(Version::V4, Sides::BOTH, versions.known());
+        let capped = Versions::new(ProtocolMax::V4, Sides::BOTH, versions.known());
         assert_eq!(capped.offered(), Version::V3);
-        let alone = Pair::new(Some(Version::V5), None);
-        let alone = Versions::new(Version::V4, Sides::only(Side::A), alone);
+        let alone = Pair::new(Some(5), Some(77));
+        let alone = Versions::new(ProtocolMax::V4, Sides::only(Side::A), alone);
         assert_eq!(alone.offered(), Version::V4);
     }
 }
