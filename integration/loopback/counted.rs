@@ -338,7 +338,7 @@ fn shared(
         ..dispatch::Config::default()
     };
     let health = Health::new(&rules, Sides::BOTH, 0);
-    let mut news = unseen(&config.advertise, config.protocol_max.number());
+    let mut news = unseen(&config.advertise, config.protocol_max.version());
     news.schema = Arc::new(Schema::new([schema::Row {
         keyspace: "ks",
         table: "t",

@@ -29,13 +29,25 @@ class Fake:
     def __init__(self, name):
         self.name = name
         self.ready_after = self.prepared_after = self.applied_after = 0
+        self.versions = (3, 4)
         self.applied = []
         self.texts = {}
         self.server = None
+        self.writers = set()
 
-    async def start(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+    async def start(self, tls=None):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls)
         return self
+
+    def hang_up(self):
+        """Ends all connections, as a node that restarts."""
+        for writer in self.writers:
+            writer.close()
+
+    async def leave(self):
+        """Nobody is let in any more."""
+        self.server.close()
+        self.hang_up()
 
     @property
     def contact_point(self):
@@ -44,29 +56,36 @@ class Fake:
     async def serve(self, reader, writer):
         keyspace = [None]
         pending = set()
+        self.writers.add(writer)
         try:
             while True:
                 head = await reader.readexactly(9)
-                _, _, stream, opcode, length = struct.unpack(">BBhBI", head)
+                version, _, stream, opcode, length = struct.unpack(">BBhBI", head)
                 body = await reader.readexactly(length)
-                task = asyncio.ensure_future(self.handle(writer, keyspace, stream, opcode, body))
+                if version not in self.versions:
+                    content = struct.pack(">i", 0x000A) + string("Invalid or unsupported protocol version")
+                    writer.write(struct.pack(">BBhBI", 0x84, 0, 0, 0x00, len(content)) + content)
+                    continue
+                task = asyncio.ensure_future(self.handle(writer, keyspace, stream, opcode, body, version))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.writers.discard(writer)
             writer.close()
 
-    async def handle(self, writer, keyspace, stream, opcode, body):
+    async def handle(self, writer, keyspace, stream, opcode, body, version=4):
         answer, content = await self.answer(keyspace, opcode, body)
-        writer.write(struct.pack(">BBhBI", 0x84, 0, stream, answer, len(content)) + content)
+        writer.write(struct.pack(">BBhBI", 0x80 | version, 0, stream, answer, len(content)) + content)
 
     async def answer(self, keyspace, opcode, body):
         if opcode == 0x01:
             await asyncio.sleep(self.ready_after)
             return 0x02, b""
         if opcode == 0x05:
-            return 0x06, struct.pack(">H", 0)
+            offered = b"".join(string(f"{it}/v{it}") for it in self.versions)
+            return 0x06, struct.pack(">H", 1) + string("PROTOCOL_VERSIONS") + struct.pack(">H", len(self.versions)) + offered
         if opcode == 0x07:
             (length,) = struct.unpack_from(">i", body)
             return await self.run(keyspace, body[4 : 4 + length].decode())
@@ -131,9 +150,9 @@ class Client:
     """Speaks to the proxy; every request is a future of opcode and body."""
 
     @classmethod
-    async def open(cls, port):
+    async def open(cls, port, tls=None):
         self = cls()
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         self.waiting, self.last = {}, 0
         self.task = asyncio.ensure_future(self.read())
         assert (await self.ask(0x01, struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")))[0] == 0x02
@@ -144,7 +163,7 @@ class Client:
             while True:
                 _, _, stream, opcode, length = struct.unpack(">BBhBI", await self.reader.readexactly(9))
                 self.waiting.pop(stream).set_result((opcode, await self.reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, OSError) as error:
             for future in self.waiting.values():
                 future.set_exception(ConnectionError(str(error)))
 

@@ -27,7 +27,9 @@ def free_port():
 class Proxy:
     """`directory` keeps the configuration, the queue and the log, so that a restart finds what was owed."""
 
-    def __init__(self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), **settings):
+    def __init__(
+        self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), cluster_tls=None, **settings
+    ):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
@@ -35,12 +37,13 @@ class Proxy:
         self.process = None
         self.file = self.directory / "helix-proxy.yaml"
         self.log = self.directory / "helix-proxy.log"
-        self.file.write_text(as_yaml(self._configuration(a, b, compression, settings)))
+        each = [{"compression": it} | ({"tls": cluster_tls} if cluster_tls else {}) for it in compression]
+        self.file.write_text(as_yaml(self._configuration(a, b, each, settings)))
 
-    def _configuration(self, a, b, compression, settings):
-        clusters = {"a": contact("A", a) | {"compression": compression[0]}}
+    def _configuration(self, a, b, each, settings):
+        clusters = {"a": contact("A", a) | each[0]}
         if b is not None:
-            clusters["b"] = contact("B", b) | {"compression": compression[1]}
+            clusters["b"] = contact("B", b) | each[1]
         configuration = {
             "listen": f"127.0.0.1:{self.port}",
             "instance": "integration",

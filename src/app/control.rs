@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::observer::{Observer, Seen};
 use super::store::Store;
-use super::{Ends, cluster_config, replayer, worker};
+use super::{Ends, certificates, cluster_config, replayer, worker};
 use crate::cluster::call::Line;
 use crate::config::Config;
 use crate::control::{Access, Admin, serve as serve_admin};
@@ -71,6 +71,7 @@ pub(super) fn start(
         events,
         states,
         connected,
+        versions,
         stop,
     } = ends;
     let serving = watch::Sender::new(false);
@@ -81,6 +82,7 @@ pub(super) fn start(
     let seen = connected.subscribe();
     let reporter = Reporter::new(
         Arc::clone(shared),
+        versions,
         lines.clone(),
         connected,
         renewed,
@@ -89,6 +91,8 @@ pub(super) fn start(
     for side in Side::ALL {
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
+    tasks.spawn_local(store.keep_versions(reporter.versions()));
+    tasks.spawn_local(certificates::follow(config.clone()));
     let published = Seen {
         connected: seen.clone(),
         states: states_seen,

@@ -6,6 +6,7 @@
 //! worker threads: one Desk and its clients each, nothing shared but what `Shared` holds
 //! ```
 
+mod certificates;
 mod control;
 mod files;
 mod observer;
@@ -28,6 +29,7 @@ use crate::control::Access;
 use crate::dispatch::clock::Clock;
 use crate::dispatch::news::unseen;
 use crate::dispatch::schema::Job;
+use crate::dispatch::versions::Versions;
 use crate::dispatch::{Registry, Shared};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Health, Policy, Report, State, View};
@@ -92,7 +94,8 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let store = Store::open(config)?;
     let names = Pair::from_fn(|side| config.clusters.get(side).map(|it| it.name.to_string()));
     let metrics = Arc::new(Metrics::new(names)?);
-    let (shared, ends) = share(config, &store);
+    let known = store.versions().await;
+    let (shared, ends) = share(config, &store, known);
 
     let threads = worker::start(config, &shared, &metrics, &mut acceptor, &ends)?;
     let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;
@@ -139,10 +142,12 @@ struct Ends {
     events: broadcast::Sender<Arc<[u8]>>,
     states: watch::Sender<Pair<State>>,
     connected: watch::Sender<Pair<bool>>,
+    versions: Versions,
     stop: watch::Sender<bool>,
 }
 
-fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
+/// `known` is what an earlier process learnt of the clusters' versions.
+fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared>, Ends) {
     let sides: Sides = config.clusters.iter().map(|(side, _)| side).collect();
     let health = Health::new(&config.policy, sides, dice(&config.instance));
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -155,7 +160,8 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
             .get(side)
             .map_or_else(String::new, |it| it.name.to_string())
     };
-    let protocol = config.dispatch.protocol_max.number();
+    let versions = Versions::new(config.dispatch.protocol_max, sides, known);
+    let unseen = unseen(&config.dispatch.advertise, versions.offered());
     let shared = Shared {
         config: config.dispatch.clone(),
         instance: config.instance.clone(),
@@ -163,7 +169,7 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
         clock: Clock::new(store.clock_floor()),
         registry: Registry::new(sides != Sides::BOTH),
         queue: store.queue().filter(|_| sides == Sides::BOTH),
-        news: arc_swap::ArcSwap::from_pointee(unseen(&config.dispatch.advertise, protocol)),
+        news: arc_swap::ArcSwap::from_pointee(unseen),
         view: view_out,
         renewed: renewed_out,
         reports: reports_in,
@@ -182,6 +188,7 @@ fn share(config: &Config, store: &Store) -> (Arc<Shared>, Ends) {
         events,
         states,
         connected,
+        versions,
         stop,
     };
     (Arc::new(shared), ends)

@@ -4,9 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::observer::now_micros;
 use crate::config::Config;
 use crate::dispatch::Shared;
+use crate::dispatch::versions::Versions;
+use crate::pair::{Pair, Side};
 use crate::replay::queue::{Disk, Memory, OpenError, Options};
 use crate::replay::{self, Queue};
 
@@ -14,6 +18,11 @@ use crate::replay::{self, Queue};
 const AHEAD: i64 = 1_000_000;
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The fact that a side's highest version is kept as.
+fn version_key(side: Side) -> String {
+    format!("protocol.{}", side.label())
+}
 
 /// Where records wait.
 pub(super) struct Store {
@@ -76,6 +85,47 @@ impl Store {
                     }
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    /// The highest protocol versions that an earlier process learnt (S21); none without a disk.
+    pub(super) async fn versions(&self) -> Pair<Option<u8>> {
+        let mut known = Pair::default();
+        let Some(disk) = &self.disk else { return known };
+        for side in Side::ALL {
+            match disk.fact(&version_key(side)).await {
+                Ok(Some(fact)) => known[side] = fact.first().copied(),
+                Ok(None) => {}
+                Err(refused) => tracing::warn!(%refused, "the clusters' versions cannot be read"),
+            }
+        }
+        known
+    }
+
+    /// Keeps the clusters' versions on disk as they are learnt, for ever.
+    pub(super) fn keep_versions(
+        &self,
+        mut versions: watch::Receiver<Versions>,
+    ) -> impl Future<Output = ()> + 'static {
+        let disk = self.disk.clone();
+        async move {
+            let Some(disk) = disk else { return };
+            let mut kept = versions.borrow().known();
+            while versions.changed().await.is_ok() {
+                let known = versions.borrow_and_update().known();
+                for side in Side::ALL {
+                    let Some(version) = known[side].filter(|_| known[side] != kept[side]) else {
+                        continue;
+                    };
+                    let put = disk.put_fact(&version_key(side), &[version]);
+                    match put.await {
+                        Ok(()) => kept[side] = Some(version),
+                        Err(refused) => {
+                            tracing::warn!(%side, %refused, "its version cannot be kept");
+                        }
+                    }
+                }
             }
         }
     }

@@ -63,15 +63,27 @@ async fn work(luggage: Luggage) {
         events,
         stop,
     } = luggage;
-    let version = config.dispatch.protocol_max.version();
     let configs = Pair::from_fn(|side| cluster_config(&config, side));
+    let sessions = Sessions::secured(config.session, shared.news.load().offered, config.tls);
+    let offers = follow_offer(Rc::clone(&sessions), Arc::clone(&shared));
     let desk: Rc<Desk<Outlet>> = Desk::new(shared, &configs, Rc::new(metrics));
-    let sessions = Sessions::new(config.session, version);
     let mut loops: JoinSet<()> = desk.start();
+    loops.spawn_local(offers);
     loops.spawn_local(pass_events(Rc::clone(&sessions), events));
     serve(arrivals, Rc::clone(&desk), sessions, stop, GRACE).await;
     desk.drain(RECORDS_WITHIN).await;
     loops.shutdown().await;
+}
+
+/// Clients are offered what both clusters speak; those that speak more have to come again.
+async fn follow_offer(sessions: Rc<Sessions>, shared: Arc<Shared>) {
+    let mut renewed = shared.renewed.clone();
+    loop {
+        sessions.offer(shared.news.load().offered);
+        if renewed.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Schema events reach every session that registered; a thread that lags far behind loses some.

@@ -198,10 +198,13 @@ impl Sink for Calls {
 #[derive(Clone)]
 pub struct Line {
     side: Side,
-    version: Version,
+    version: Rc<Cell<Version>>,
     cluster: Rc<Cluster<Calls>>,
     calls: Rc<Calls>,
 }
+
+/// Our own requests need nothing of version 5, and all that speak it speak version 4.
+const VERSION_MAX: Version = Version::V4;
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -216,7 +219,8 @@ impl Line {
     #[must_use]
     pub fn new(side: Side, config: Arc<Config>, buffers: Rc<Buffers>) -> Self {
         let calls = Rc::<Calls>::default();
-        let version = config.protocol_max.version();
+        let version = config.protocol_max.version().min(VERSION_MAX);
+        let version = Rc::new(Cell::new(version));
         let cluster = Cluster::new(side, config, buffers, Rc::downgrade(&calls));
         Self {
             side,
@@ -232,10 +236,11 @@ impl Line {
         self.side
     }
 
-    /// The version that our own requests use.
+    /// The version that our own requests use; a node that does not speak it is spoken to in the next
+    /// lower one from then on.
     #[must_use]
-    pub const fn version(&self) -> Version {
-        self.version
+    pub fn version(&self) -> Version {
+        self.version.get()
     }
 
     /// The cluster behind it.
@@ -258,7 +263,11 @@ impl Line {
         let (to, answer) = oneshot::channel();
         let ticket = self.calls.ticket(Waiter::Answer(to));
         let sent = self.cluster.send(ticket, way, kind, body);
-        self.wait(ticket, sent, answer, within).await
+        let outcome = self.wait(ticket, sent, answer, within).await;
+        if let (Err(Failure::Lost(Lost::Version(_))), Some(lower)) = (&outcome, way.0.lower()) {
+            self.version.set(lower.min(self.version()));
+        }
+        outcome
     }
 
     /// Has a statement prepared, and learns what the cluster calls it.
@@ -316,9 +325,9 @@ impl Line {
     /// # Errors
     /// A [`Failure`], also where the node answered with an error or with no rows.
     pub async fn rows(&self, text: &str, within: Duration) -> Result<Vec<Row>, Failure> {
-        let body = |out: &mut Vec<u8>| Query::plain(text).put(out, self.version);
+        let body = |out: &mut Vec<u8>| Query::plain(text).put(out, self.version());
         let reply = self
-            .call((self.version, None), (0, Opcode::Query), body, within)
+            .call((self.version(), None), (0, Opcode::Query), body, within)
             .await?;
         if let Some((code, message)) = reply.error() {
             return Err(Failure::Unteachable { code, message });

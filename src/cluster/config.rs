@@ -1,8 +1,11 @@
 //! What operators decide about one cluster: its name, its nodes, how to reach them.
 
-use crate::wire::{Compression, Version};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::socket::tls;
+use crate::wire::{Compression, Version};
 
 /// One cluster, as configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub protocol_max: ProtocolMax,
     /// How bodies are compressed on the way to it and back. Default not at all.
     pub compression: Option<Compression>,
+    /// Encryption to its nodes. Default none.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 impl Config {
@@ -37,6 +42,7 @@ impl Config {
             heartbeat: Self::HEARTBEAT,
             protocol_max: ProtocolMax::V4,
             compression: None,
+            tls: None,
         }
     }
 }

@@ -6,7 +6,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Lost;
-use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket};
+use crate::socket::tls::Client;
+use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket, Stream};
 use crate::wire::code::{self, Effect};
 use crate::wire::header::{Direction, HeaderFault};
 use crate::wire::request::{Query, startup::Startup};
@@ -23,6 +24,7 @@ pub(super) struct Wish<'a> {
     pub(super) address: &'a str,
     pub(super) version: Version,
     pub(super) compression: Option<Compression>,
+    pub(super) tls: Option<&'a Client>,
     /// Unquoted.
     pub(super) keyspace: Option<&'a str>,
     /// For all of it.
@@ -46,19 +48,26 @@ impl Wish<'_> {
 ///
 /// # Errors
 /// Why there is none: nothing was sent on behalf of anybody.
-pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, Lost> {
+pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost> {
     timeout(wish.within, open(&wish, buffers))
         .await
         .unwrap_or_else(|_elapsed| Err(Lost::Dial(format!("no answer in {:?}", wish.within))))
 }
 
-async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, Lost> {
+async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost> {
     let stream = TcpStream::connect(wish.address)
         .await
         .map_err(|e| Lost::Dial(e.to_string()))?;
     stream
         .set_nodelay(true)
         .map_err(|e| Lost::Dial(e.to_string()))?;
+    let stream = match wish.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => tls
+            .connect(host(wish.address), stream)
+            .await
+            .map_err(|e| Lost::Dial(format!("TLS: {e}")))?,
+    };
     let mut socket = Socket::new(stream);
     let (version, coding) = (wish.version, wish.coding());
     let body = |out: &mut Vec<u8>| Startup::put_own(out, wish.asked());
@@ -73,6 +82,14 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<TcpStream>, L
     Ok(socket)
 }
 
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[')
+        .and_then(|it| it.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
 /// An identifier as it stands in CQL, whatever it is made of.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -80,7 +97,7 @@ fn quoted(name: &str) -> String {
 
 /// One request and its answer on a connection that nobody else uses yet.
 async fn ask(
-    socket: &mut Socket<TcpStream>,
+    socket: &mut Socket<Stream>,
     (version, coding): (Version, Coding),
     opcode: Opcode,
     buffers: &Buffers,
@@ -150,6 +167,9 @@ fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
             code: error.code,
             message: error.message.to_owned(),
         },
+        Ok(error) if step == Opcode::Startup && error.code == code::PROTOCOL_ERROR => {
+            Lost::Version(error.message.to_owned())
+        }
         Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
         Err(fault) => Lost::Dial(fault.to_string()),
     }

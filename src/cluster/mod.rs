@@ -84,6 +84,9 @@ pub enum Lost {
     /// It never became ready.
     #[error("no connection: {0}")]
     Dial(String),
+    /// The node does not speak the version.
+    #[error("no connection: {0}")]
+    Version(String),
     /// The node refused the keyspace that the connection was for.
     #[error("the node refused the keyspace: {message}")]
     Keyspace {
@@ -100,7 +103,7 @@ impl Lost {
     pub const fn may_have_applied(&self) -> bool {
         match self {
             Self::Broken(_) => true,
-            Self::Dial(_) | Self::Keyspace { .. } => false,
+            Self::Dial(_) | Self::Keyspace { .. } | Self::Version(_) => false,
         }
     }
 }
@@ -293,8 +296,8 @@ impl<S: Sink> Cluster<S> {
                 self.redial_after.set(REDIAL_MIN);
                 self.redial_at.set(None);
             }
-            // The node is there; only the keyspace is not.
-            Err(Lost::Keyspace { .. }) => {}
+            // The node is there; only the keyspace or the version is not.
+            Err(Lost::Keyspace { .. } | Lost::Version(_)) => {}
             Err(Lost::Dial(_) | Lost::Broken(_)) => {
                 self.host.set(self.host.get() + 1);
                 let after = self.redial_after.get();
@@ -385,6 +388,7 @@ async fn serve<S: Sink>(
         address: &address,
         version: connection.version,
         compression: cluster.config.compression,
+        tls: cluster.config.tls.as_deref(),
         keyspace,
         within,
     };
@@ -442,7 +446,7 @@ impl<S: Sink> Drop for Ending<'_, S> {
             .take()
             .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
-        let is_fault = !matches!(lost, Lost::Keyspace { .. });
+        let is_fault = !matches!(lost, Lost::Keyspace { .. } | Lost::Version(_));
         let is_used = |owner: &Owner<_>| !matches!(owner, Owner::Heartbeat);
         let failed = is_fault && owners.iter().any(is_used);
         for owner in owners {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::Lost;
 use super::call::{Failure, Line, Row};
-use crate::wire::Opcode;
 use crate::wire::request::register::Events;
+use crate::wire::response::supported;
+use crate::wire::{Opcode, Version};
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +62,19 @@ pub async fn register(line: &Line) -> Result<(), Failure> {
         Some((code, message)) => Err(Failure::Unteachable { code, message }),
         None => Ok(()),
     }
+}
+
+/// The highest version that the node speaks and we do, by what it offers. One that does not say so
+/// speaks the one that it was asked in.
+///
+/// # Errors
+/// If it cannot be asked.
+pub async fn version_max(line: &Line) -> Result<Version, Failure> {
+    let way = (line.version(), None);
+    let reply = line.call(way, (0, Opcode::Options), |_| {}, WITHIN).await?;
+    let offered = reply.content().and_then(supported::versions);
+    let offered = offered.map_err(|fault| Lost::Broken(fault.to_string()))?;
+    Ok(offered.unwrap_or(way.0))
 }
 
 /// The node's own row.

@@ -15,7 +15,7 @@ use super::fault::{Fault, did_you_mean};
 use super::host::Host;
 use super::read::Reader;
 use super::routing::policy;
-use super::{Clusters, Config};
+use super::{Clusters, Config, tls};
 
 const SHORTEST: Duration = Duration::from_millis(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
@@ -63,6 +63,7 @@ pub(super) fn assemble(r: &mut Reader, host: &Host) -> Option<Config> {
         dispatch: dispatch(r, protocol_max, &instance),
         replay: replay(r),
         log: log(r),
+        tls: tls::server(r),
         instance,
         clusters: Clusters {
             a: a?,
@@ -238,7 +239,7 @@ fn word(text: &str) -> Result<String, &'static str> {
         .ok_or("expected a name of at most 128 characters")
 }
 
-fn path(text: &str) -> Result<std::path::PathBuf, &'static str> {
+pub(super) fn path(text: &str) -> Result<std::path::PathBuf, &'static str> {
     let fits = !text.is_empty() && !text.contains('\0') && !text.ends_with('/');
     fits.then(|| text.into())
         .ok_or("expected the path of a file")

@@ -11,7 +11,7 @@ use super::fault::did_you_mean;
 use super::read::Reader;
 use super::redact::shown;
 use super::routing::RANDOM;
-use super::{Config, value};
+use super::{Config, tls, value};
 
 const B: &str = "clusters.b";
 
@@ -93,6 +93,7 @@ pub(super) fn cluster(
             ("snappy", Some(Some(Compression::Snappy))),
         ],
     );
+    let tls = tls::client(r, &key("tls"));
     Some(cluster::Config {
         name,
         contact_points: contact_points?,
@@ -100,6 +101,7 @@ pub(super) fn cluster(
         heartbeat,
         protocol_max,
         compression,
+        tls,
     })
 }
 

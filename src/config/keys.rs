@@ -30,7 +30,10 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("clusters.*.max_connections_per_host", Later),
     ("clusters.*.consistency", Later),
     ("clusters.*.auth", Later),
-    ("clusters.*.tls", Later),
+    ("clusters.*.tls.ca", Built),
+    ("clusters.*.tls.cert", Built),
+    ("clusters.*.tls.key", Built),
+    ("clusters.*.tls.verify_hostname", Built),
     ("writes.strategy", Built),
     ("writes.order", Built),
     ("writes.ack", Built),
@@ -78,7 +81,9 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("datacenters", Later),
     ("tables", Built),
     ("auth", Later),
-    ("tls", Later),
+    ("tls.cert", Built),
+    ("tls.key", Built),
+    ("tls.client_ca", Built),
 ];
 
 /// What a dotted key is.

@@ -16,14 +16,17 @@ mod read;
 mod redact;
 mod routing;
 mod summary;
+mod tls;
 mod value;
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::pair::Side;
+use crate::socket::tls::Server;
 use crate::telemetry::log;
 use crate::{cluster, control, dispatch, policy, replay, session};
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub replay: replay::Config,
     /// How the log is written.
     pub log: log::Config,
+    /// Encryption to clients. Default none.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// The clusters: A always, B unless this is a plain pass-through.

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::cluster;
+use crate::cluster::{self, Compression};
 use crate::pair::Side;
 use crate::policy::{
     Ack, Failover, Journal, OnQueueFailure, Preferred, ReadStrategy, WriteStrategy,
 };
 use crate::replay::Store;
+use crate::socket::tls::Identity;
 use crate::telemetry::log;
 
 use super::Config;
@@ -55,6 +56,14 @@ impl Config {
             page.line("    contact_points", format_args!("[{}]", nodes.join(", ")));
             page.span("    connect_timeout", cluster.connect_timeout);
             page.span("    heartbeat", cluster.heartbeat);
+            page.line("    compression", compression(cluster.compression));
+            if let Some(tls) = &cluster.tls {
+                let files = tls.files();
+                page.section("    tls");
+                page.text("      ca", &files.ca.to_string_lossy());
+                page.identity("      ", files.identity.as_ref());
+                page.line("      verify_hostname", files.verify_hostname);
+            }
         }
     }
 
@@ -162,11 +171,25 @@ impl Config {
             },
         );
         page.text("  level", &self.log.filter);
+        if let Some(tls) = &self.tls {
+            let files = tls.files();
+            page.section("tls").identity("  ", Some(&files.identity));
+            let client_ca = files.client_ca.as_ref().map(|path| path.to_string_lossy());
+            page.maybe("  client_ca", client_ca.as_deref());
+        }
     }
 
     fn name(&self, side: Side) -> &str {
         let cluster: Option<&cluster::Config> = self.clusters.get(side);
         cluster.map_or_else(|| side.label(), |cluster| cluster.name.as_str())
+    }
+}
+
+const fn compression(compression: Option<Compression>) -> &'static str {
+    match compression {
+        None => "none",
+        Some(Compression::Lz4) => "lz4",
+        Some(Compression::Snappy) => "snappy",
     }
 }
 
@@ -213,6 +236,13 @@ impl Page {
     fn maybe(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
+        }
+    }
+
+    fn identity(&mut self, indent: &str, identity: Option<&Identity>) {
+        if let Some(Identity { cert, key }) = identity {
+            self.text(&format!("{indent}cert"), &cert.to_string_lossy());
+            self.text(&format!("{indent}key"), &key.to_string_lossy());
         }
     }
 

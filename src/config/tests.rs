@@ -109,6 +109,8 @@ fn every_key_is_read_or_refused() {
     let refused: BTreeSet<_> = reader
         .into_faults()
         .into_iter()
+        // The files of the sample are not there.
+        .filter(|fault| !fault.key.ends_with("tls"))
         .map(|fault| {
             assert_eq!(fault.text, "not supported yet", "{fault}");
             fault.key.replace(".a.", ".*.").replace(".b.", ".*.")
@@ -187,7 +189,7 @@ limits: 5
          \"10.0.0.300:9042\"",
             "x.yaml:8:43: clusters.b.contact_points[2]: the port must be from 1 to 65535; found \
          \"x:0\"",
-            "x.yaml:9:5: clusters.b.tls: not supported yet",
+            "x.yaml:9:5: clusters.b.tls: x: No such file or directory (os error 2)",
             "x.yaml:11:13: writes.strategy: \"adaptive\" is not supported yet",
             "x.yaml:12:3: writes.journall: unknown key; did you mean \"journal\"?",
             "x.yaml:13:12: writes.timeout: a duration needs a unit, such as 1500ms, 5s or 5m; found \
@@ -253,6 +255,18 @@ const WRONG: &[Case] = &[
     (
         "reads: { prefer_fresh: yes }",
         "x.yaml:2:24: reads.prefer_fresh: expected true or false, found \"yes\"",
+    ),
+    (
+        "tls: { cert: x.pem }",
+        "x.yaml:2:1: tls: cert and key belong together",
+    ),
+    (
+        "tls: { client_ca: x.pem }",
+        "x.yaml:2:1: tls: cert and key are needed",
+    ),
+    (
+        "tls: { cert: x.pem, key: y.pem }",
+        "x.yaml:2:1: tls: x.pem: No such file or directory (os error 2)",
     ),
     (
         "reads: { timeout: 1s }",

@@ -88,7 +88,7 @@ impl<C: Client> Sink for Desk<C> {
         let verdict = match lost {
             Lost::Keyspace { .. } => Verdict::Definite,
             lost if lost.may_have_applied() => Verdict::Maybe,
-            Lost::Broken(_) | Lost::Dial(_) => Verdict::NotApplied,
+            Lost::Broken(_) | Lost::Dial(_) | Lost::Version(_) => Verdict::NotApplied,
         };
         self.advance(key, Input::Answered(side, verdict), None);
     }

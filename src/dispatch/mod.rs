@@ -27,6 +27,7 @@ pub mod schema;
 mod shared;
 pub mod table;
 mod verdict;
+pub mod versions;
 
 pub use client::{Client, Origin};
 pub use config::{Advertise, Config, Deadlines};

@@ -10,10 +10,12 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::config::Advertise;
 use super::intercept::{self, Facts};
 use super::shared::{News, Shared};
+use super::versions::Versions;
 use crate::cluster::call::{Failure, Line};
-use crate::cluster::watch::{Column, Local, columns, local, register};
+use crate::cluster::watch::{Column, Local, columns, local, register, version_max};
 use crate::pair::{Pair, Side, Sides};
 use crate::statement::{Schema, schema};
+use crate::wire::Version;
 
 /// Between two looks at a cluster that says nothing by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -44,6 +46,7 @@ pub struct Reporter {
     nudges: Pair<Notify>,
     releases: watch::Sender<Pair<Option<String>>>,
     looked: watch::Sender<Sides>,
+    versions: watch::Sender<Versions>,
 }
 
 impl Reporter {
@@ -51,6 +54,7 @@ impl Reporter {
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
+        versions: Versions,
         lines: Pair<Option<Line>>,
         connected: watch::Sender<Pair<bool>>,
         renewed: watch::Sender<u64>,
@@ -69,6 +73,7 @@ impl Reporter {
             nudges,
             releases,
             looked,
+            versions: watch::Sender::new(versions),
         })
     }
 
@@ -96,6 +101,7 @@ impl Reporter {
         let mut ends = line.ends();
         register(line).await?;
         loop {
+            self.look_at_version(line).await?;
             self.look(line).await?;
             self.set_connected(side, true);
             self.has_looked(side);
@@ -145,6 +151,33 @@ impl Reporter {
         Ok(())
     }
 
+    /// A node that was replaced may speak another version than the one before it (S21).
+    async fn look_at_version(&self, line: &Line) -> Result<(), Failure> {
+        let (side, version) = (line.side(), version_max(line).await?);
+        let before = self.versions.borrow().offered();
+        let is_news = self
+            .versions
+            .send_if_modified(|versions| versions.learn(side, version));
+        if is_news {
+            let offered = self.versions.borrow().offered();
+            tracing::info!(%side, version = version.number(), "highest protocol version");
+            if offered != before {
+                tracing::info!(
+                    version = offered.number(),
+                    "clients are offered this protocol version"
+                );
+            }
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// The highest version that each side speaks, as it is learnt.
+    #[must_use]
+    pub fn versions(&self) -> watch::Receiver<Versions> {
+        self.versions.subscribe()
+    }
+
     fn set_connected(&self, side: Side, connected: bool) {
         let before = std::mem::replace(&mut self.seen.borrow_mut()[side].connected, connected);
         if before == connected {
@@ -183,12 +216,8 @@ impl Reporter {
         } else {
             !home
         };
-        let facts = facts(
-            &self.shared.config.advertise,
-            &seen,
-            teller,
-            self.shared.protocol(),
-        );
+        let offered = self.versions.borrow().offered();
+        let facts = facts(&self.shared.config.advertise, &seen, teller, offered);
         let schema = schema_of(&seen[teller].columns);
         let release = |side: Side| {
             seen[side]
@@ -203,12 +232,17 @@ impl Reporter {
         } else {
             schema.into()
         };
-        self.shared.news.store(Arc::new(News { facts, schema }));
+        let news = News {
+            facts,
+            schema,
+            offered,
+        };
+        self.shared.news.store(Arc::new(news));
         self.renewed.send_modify(|count| *count += 1);
     }
 }
 
-fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, protocol: u8) -> Facts {
+fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, offered: Version) -> Facts {
     let local = seen[teller].local.clone().unwrap_or_default();
     let or = |own: &Option<String>, theirs: String, default: &str| match (own, theirs) {
         (Some(own), _) => own.clone(),
@@ -236,17 +270,18 @@ fn facts(advertise: &Advertise, seen: &Pair<Seen>, teller: Side, protocol: u8) -
             local.partitioner,
             "org.apache.cassandra.dht.Murmur3Partitioner",
         ),
-        native_protocol: protocol,
+        native_protocol: offered.number(),
     }
 }
 
 /// Facts and schema before any cluster was asked.
 #[must_use]
-pub fn unseen(advertise: &Advertise, protocol: u8) -> News {
+pub fn unseen(advertise: &Advertise, offered: Version) -> News {
     let seen = Pair::<Seen>::default();
     News {
-        facts: facts(advertise, &seen, Side::A, protocol),
+        facts: facts(advertise, &seen, Side::A, offered),
         schema: Arc::default(),
+        offered,
     }
 }
 

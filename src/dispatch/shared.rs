@@ -14,6 +14,7 @@ use crate::pair::{Pair, Side};
 use crate::policy::{Policy, Report, View};
 use crate::replay::Queue;
 use crate::statement::Schema;
+use crate::wire::Version;
 
 /// What the control runtime learnt and every desk should know; replaced as a whole.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct News {
     pub facts: Facts,
     /// The columns of all tables, of home if it is up.
     pub schema: Arc<Schema>,
+    /// The highest protocol version that clients are offered.
+    pub offered: Version,
 }
 
 /// What all desks of the process share.
@@ -52,12 +55,4 @@ pub struct Shared {
     pub jobs: mpsc::Sender<Job>,
     /// The operator's names of the clusters, for sentences.
     pub names: Pair<String>,
-}
-
-impl Shared {
-    /// The highest protocol version that clients are offered.
-    #[must_use]
-    pub const fn protocol(&self) -> u8 {
-        self.config.protocol_max.number()
-    }
 }

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use super::handshake::{Handshake, Refusal, Reply, offered};
 use super::outlet::Outlet;
 use super::sessions::Stay;
-use super::{Requests, answer};
+use super::{Requests, Sessions, answer};
 use crate::dispatch::Origin;
-use crate::socket::{Buffers, End, Handler, Next, Socket};
+use crate::socket::{Buffers, End, Handler, Next, Socket, Stream};
 use crate::telemetry::RequestKind;
 use crate::wire::header::{Direction, HeaderFault};
 use crate::wire::response::supported;
@@ -29,8 +29,11 @@ const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Speaks with one client until either side closes.
-pub(super) async fn converse<R: Requests<Outlet>>(mut stream: TcpStream, stay: Stay<R>) {
+pub(super) async fn converse<R: Requests<Outlet>>(stream: TcpStream, stay: Stay<R>) {
     let Ok(dialled) = stream.local_addr() else {
+        return;
+    };
+    let Some(mut stream) = secure(stream, &stay.sessions).await else {
         return;
     };
     let end = speak(&mut stream, dialled, &stay).await;
@@ -40,8 +43,25 @@ pub(super) async fn converse<R: Requests<Outlet>>(mut stream: TcpStream, stay: S
     }
 }
 
+/// The TLS handshake, where clients have to make one.
+async fn secure(stream: TcpStream, sessions: &Sessions) -> Option<Stream> {
+    let Some(tls) = &sessions.tls else {
+        return Some(Stream::Plain(stream));
+    };
+    let accepted = Box::pin(timeout(HANDSHAKE_WITHIN, tls.accept(stream))).await;
+    let error = match accepted {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => format!("nothing came of it in {HANDSHAKE_WITHIN:?}"),
+    };
+    if let Some(suppressed) = sessions.admit("tls") {
+        tracing::warn!(suppressed, %error, "a client's TLS handshake failed");
+    }
+    None
+}
+
 async fn speak<R: Requests<Outlet>>(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     dialled: SocketAddr,
     stay: &Stay<R>,
 ) -> End {
@@ -60,7 +80,7 @@ async fn speak<R: Requests<Outlet>>(
 /// Drives the socket, and once more at once where a pause ended by what was flushed last: the
 /// socket has stopped reading by then, and nobody else would wake it.
 async fn drive<R: Requests<Outlet>>(
-    socket: &mut Socket<&mut TcpStream>,
+    socket: &mut Socket<&mut Stream>,
     conversation: &mut Conversation<'_, R>,
 ) -> End {
     let stay = conversation.stay;
@@ -79,7 +99,7 @@ async fn drive<R: Requests<Outlet>>(
 
 /// Lets the client read the last answers: a socket that is closed with bytes of the client unread
 /// resets the connection, and what was on its way is lost.
-async fn linger(mut stream: TcpStream, buffers: &Buffers) {
+async fn linger(mut stream: Stream, buffers: &Buffers) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::outlet::{Outlet, Session};
 use super::{Config, Requests};
+use crate::socket::tls;
 use crate::telemetry::Throttle;
 use crate::wire::request::register::Events;
 use crate::wire::{Cursor, Version, put};
@@ -41,6 +43,8 @@ impl EventKind {
 #[derive(Debug)]
 pub struct Sessions {
     pub(super) config: Config,
+    /// Encryption to clients, where it is wanted.
+    pub(super) tls: Option<Arc<tls::Server>>,
     version_max: Cell<Version>,
     open: RefCell<Vec<Weak<Session>>>,
     /// Told to close and asked again at the next sweep, and the one after.
@@ -52,8 +56,19 @@ impl Sessions {
     /// Nobody is here yet; clients are offered versions up to `version_max`.
     #[must_use]
     pub fn new(config: Config, version_max: Version) -> Rc<Self> {
+        Self::secured(config, version_max, None)
+    }
+
+    /// The same, where clients must speak TLS.
+    #[must_use]
+    pub fn secured(
+        config: Config,
+        version_max: Version,
+        tls: Option<Arc<tls::Server>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             config,
+            tls,
             version_max: Cell::new(version_max),
             open: RefCell::default(),
             closing: RefCell::default(),
@@ -64,7 +79,9 @@ impl Sessions {
     /// Offers new clients versions up to this one. Connections that speak a higher one take no
     /// more requests and close once theirs are answered, so that drivers negotiate anew.
     pub fn offer(&self, version_max: Version) {
-        self.version_max.set(version_max);
+        if self.version_max.replace(version_max) <= version_max {
+            return;
+        }
         self.each(|session| {
             if version_max < session.state.borrow().version {
                 session.drain();

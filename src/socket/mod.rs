@@ -8,6 +8,8 @@
 mod buffers;
 mod inbox;
 mod outbox;
+mod stream;
+pub mod tls;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,6 +24,7 @@ use inbox::Inbox;
 
 pub use buffers::Buffers;
 pub use outbox::Outbox;
+pub use stream::Stream;
 
 /// Reads in a row before other tasks of the thread get their turn.
 const READS_PER_TURN: usize = 8;
@@ -143,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             Poll::Ready(Err(error)) => return Poll::Ready(End::Lost(error)),
             Poll::Pending => {}
         }
-        if (self.closing || outbox.is_closed()) && outbox.is_empty() {
+        if (self.closing || outbox.is_closed()) && outbox.is_empty() && written.is_ready() {
             return Poll::Ready(End::Closed);
         }
         Poll::Pending
@@ -196,7 +199,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
             }
             outbox.sent(sent, buffers);
         }
-        Poll::Ready(Ok(()))
+        // TLS holds back what the socket did not take.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 }
 

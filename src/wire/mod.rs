@@ -62,6 +62,16 @@ impl Version {
         }
     }
 
+    /// The next lower one.
+    #[must_use]
+    pub const fn lower(self) -> Option<Self> {
+        match self {
+            Self::V3 => None,
+            Self::V4 => Some(Self::V3),
+            Self::V5 => Some(Self::V4),
+        }
+    }
+
     /// 0 for the lowest: a place in a table by version.
     #[must_use]
     pub const fn index(self) -> usize {

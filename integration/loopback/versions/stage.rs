@@ -108,7 +108,7 @@ fn shared(rules: policy::Config, reports: mpsc::Sender<(Side, Report)>) -> Arc<S
         ..dispatch::Config::default()
     };
     let health = Health::new(&rules, Sides::BOTH, 0);
-    let mut news = unseen(&config.advertise, config.protocol_max.number());
+    let mut news = unseen(&config.advertise, config.protocol_max.version());
     news.schema = Arc::new(Schema::new([schema::Row {
         keyspace: "ks",
         table: "t",

@@ -1,6 +1,30 @@
-//! SUPPORTED: what the proxy itself offers, never what a node does (trap 20).
+//! SUPPORTED: what the proxy itself offers, never what a node does (trap 20); and what a node says of
+//! its versions.
 
-use crate::wire::{Compression, put};
+use crate::wire::{Compression, Cursor, Malformed, Version, put};
+
+/// The highest version that both a node and this program speak, by the node's list; `None` without
+/// one. Versions in beta do not count.
+///
+/// # Errors
+/// If the body is malformed.
+pub fn versions(mut cursor: Cursor<'_>) -> Result<Option<Version>, Malformed> {
+    let mut highest = None;
+    for _ in 0..cursor.u16()? {
+        let is_versions = cursor.string()? == "PROTOCOL_VERSIONS";
+        for _ in 0..cursor.u16()? {
+            let text = cursor.string()?;
+            let number = text
+                .split_once('/')
+                .filter(|(_, name)| !name.contains("beta"));
+            let number = number.and_then(|(number, _)| number.parse().ok());
+            if is_versions {
+                highest = highest.max(number.and_then(Version::from_number));
+            }
+        }
+    }
+    Ok(highest)
+}
 
 /// Writes the body.
 pub fn put(out: &mut Vec<u8>, versions: &[&str]) {
@@ -16,5 +40,35 @@ pub fn put(out: &mut Vec<u8>, versions: &[&str]) {
         for value in values {
             put::string(out, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions_of(list: &[&str]) -> Option<Version> {
+        let mut body = Vec::new();
+        put(&mut body, list);
+        versions(Cursor::new(&body)).unwrap()
+    }
+
+    #[test]
+    fn the_highest_version_that_is_not_in_beta_counts() {
+        assert_eq!(
+            versions_of(&["3/v3", "4/v4", "5/v5-beta"]),
+            Some(Version::V4)
+        );
+        assert_eq!(
+            versions_of(&["5/v5", "3/v3", "6/v6-beta", "66/dse"]),
+            Some(Version::V5)
+        );
+        assert_eq!(versions_of(&["nonsense", "/", "9999/v9"]), None);
+        assert_eq!(
+            versions(Cursor::new(&[0, 0])),
+            Ok(None),
+            "ScyllaDB has no such list"
+        );
+        assert!(versions(Cursor::new(&[0, 1, 0])).is_err());
     }
 }

@@ -1,0 +1,87 @@
+"""Clients are offered the highest protocol version that both clusters speak, as far as it is known (S21)."""
+
+import asyncio
+import struct
+
+from fakes import Fake, string
+from proxy import Proxy
+
+SUPPORTED, ERROR, READY = 0x06, 0x00, 0x02
+
+
+async def first_answer(port, version, opcode=0x05, body=b""):
+    """The opcode and body that a new client of this version hears, and its connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(struct.pack(">BBhBI", version, 0, 1, opcode, len(body)) + body)
+    _, _, _, opcode, length = struct.unpack(">BBhBI", await reader.readexactly(9))
+    return opcode, await reader.readexactly(length), (reader, writer)
+
+
+async def offered(proxy):
+    """The highest version that the proxy answers OPTIONS in."""
+    for version in (5, 4, 3):
+        opcode, told, (_, writer) = await first_answer(proxy.port, version)
+        writer.close()
+        if opcode == SUPPORTED:
+            return version
+        assert opcode == ERROR and b"unsupported protocol version" in told
+    raise AssertionError("no version is offered")
+
+
+async def until_offered(proxy, version):
+    for _ in range(100):
+        if await offered(proxy) == version:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"version {version} was never the highest that is offered")
+
+
+def test_clients_are_offered_what_both_clusters_speak(tmp_path, request):
+    async def play():
+        a, b = await Fake("A").start(), await Fake("B").start()
+        a.versions = (3, 4, 5)
+        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1, protocol_max="v5")
+        request.addfinalizer(proxy.stop)
+        await asyncio.to_thread(proxy.start)
+        await asyncio.to_thread(proxy.wait_ready)
+        await until_offered(proxy, 4)
+
+        # B is upgraded.
+        b.versions = (3, 4, 5)
+        b.hang_up()
+        await until_offered(proxy, 5)
+        startup = struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")
+        opcode, _, (reader, _) = await first_answer(proxy.port, 5, 0x01, startup)
+        assert opcode == READY
+
+        # And goes back: whoever speaks version 5 has to come again.
+        b.versions = (3, 4)
+        b.hang_up()
+        await until_offered(proxy, 4)
+        assert await asyncio.wait_for(reader.read(1), 10) == b"", "its connection was left open"
+
+        # What was learnt is kept: both are away when the next process starts.
+        await asyncio.to_thread(proxy.stop)
+        await a.leave()
+        await b.leave()
+        await asyncio.to_thread(proxy.start)
+        await until_offered(proxy, 4)
+        await asyncio.to_thread(proxy.stop)
+
+    asyncio.run(play())
+
+
+def test_a_cluster_that_only_speaks_version_3_is_spoken_to_in_it(tmp_path, request):
+    async def play():
+        a, b = await Fake("A").start(), await Fake("B").start()
+        b.versions = (3,)
+        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
+        request.addfinalizer(proxy.stop)
+        await asyncio.to_thread(proxy.start)
+        await until_offered(proxy, 3)
+        await asyncio.to_thread(proxy.wait_ready)
+        clusters = (await asyncio.to_thread(proxy.status))["clusters"]
+        assert [it["connected"] for it in clusters.values()] == [True, True]
+        await asyncio.to_thread(proxy.stop)
+
+    asyncio.run(play())

@@ -1,0 +1,246 @@
+//! Encryption of a socket by rustls, on either side, from files that may be replaced while it runs.
+//!
+//! Files are PEM. What is loaded is one immutable configuration; [`Server::reload`] and
+//! [`Client::reload`] replace it when a file has changed, for the connections that begin afterwards.
+
+mod files;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::Stream;
+use files::{Stamp, authorities, identity, provider, stamp};
+
+pub use files::{Fault, Identity};
+
+/// The files of the end that clients connect to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerFiles {
+    /// What it shows.
+    pub identity: Identity,
+    /// Who must have signed the certificate that a client shows; without it clients show none.
+    pub client_ca: Option<std::path::PathBuf>,
+}
+
+/// The files of the end that connects to a cluster's nodes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientFiles {
+    /// Who must have signed the certificates of the nodes.
+    pub ca: std::path::PathBuf,
+    /// What it shows to nodes that ask.
+    pub identity: Option<Identity>,
+    /// Whether a node's certificate must be for the host that was dialled.
+    pub verify_hostname: bool,
+}
+
+/// A configuration and the state of the files that it was made of.
+#[derive(Debug)]
+struct Loaded<C> {
+    config: Arc<C>,
+    stamp: Stamp,
+}
+
+/// The end that clients connect to.
+#[derive(Debug)]
+pub struct Server {
+    files: ServerFiles,
+    loaded: ArcSwap<Loaded<ServerConfig>>,
+}
+
+/// The end that connects to a cluster's nodes.
+#[derive(Debug)]
+pub struct Client {
+    files: ClientFiles,
+    loaded: ArcSwap<Loaded<ClientConfig>>,
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Server {}
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Client {}
+
+impl Server {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the file.
+    pub fn load(files: ServerFiles) -> Result<Self, Fault> {
+        let loaded = ArcSwap::from_pointee(files.load()?);
+        Ok(Self { files, loaded })
+    }
+
+    /// Which files.
+    #[must_use]
+    pub const fn files(&self) -> &ServerFiles {
+        &self.files
+    }
+
+    /// Reads the files again if they changed; whether they did. After an error all is as before.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the file.
+    pub fn reload(&self) -> Result<bool, Fault> {
+        renew(&self.loaded, self.files.stamp(), || self.files.load())
+    }
+
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// If the client leaves, or does not agree; the error says why.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        let config = Arc::clone(&self.loaded.load().config);
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+}
+
+impl Client {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the file.
+    pub fn load(files: ClientFiles) -> Result<Self, Fault> {
+        let loaded = ArcSwap::from_pointee(files.load()?);
+        Ok(Self { files, loaded })
+    }
+
+    /// Which files.
+    #[must_use]
+    pub const fn files(&self) -> &ClientFiles {
+        &self.files
+    }
+
+    /// Reads the files again if they changed; whether they did. After an error all is as before.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the file.
+    pub fn reload(&self) -> Result<bool, Fault> {
+        renew(&self.loaded, self.files.stamp(), || self.files.load())
+    }
+
+    /// Shakes hands with the node that was dialled under this name or address.
+    ///
+    /// # Errors
+    /// If the node is not who it should be, leaves, or does not agree; the error says why.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let config = Arc::clone(&self.loaded.load().config);
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+}
+
+impl ServerFiles {
+    fn stamp(&self) -> Stamp {
+        stamp(
+            self.identity
+                .paths()
+                .into_iter()
+                .chain(self.client_ca.as_deref()),
+        )
+    }
+
+    fn load(&self) -> Result<Loaded<ServerConfig>, Fault> {
+        // Before the content: a file that is replaced meanwhile is read once more.
+        let stamp = self.stamp();
+        let (chain, key) = identity(&self.identity)?;
+        let provider = provider();
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(Fault::Refused)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(authorities(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = verifier.build().map_err(|error| Fault::of(path, error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder.with_single_cert(chain, key);
+        let config = config.map_err(|error| Fault::of(&self.identity.key, error))?;
+        let config = Arc::new(config);
+        Ok(Loaded { config, stamp })
+    }
+}
+
+impl ClientFiles {
+    fn stamp(&self) -> Stamp {
+        let identity = self.identity.iter().flat_map(Identity::paths);
+        stamp(identity.chain([&*self.ca]))
+    }
+
+    fn load(&self) -> Result<Loaded<ClientConfig>, Fault> {
+        let stamp = self.stamp();
+        let roots: Arc<RootCertStore> = Arc::new(authorities(&self.ca)?);
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(Fault::Refused)?;
+        let builder = match self.verify_hostname {
+            true => builder.with_root_certificates(roots),
+            false => {
+                let any =
+                    names::AnyName::new(roots, provider).map_err(|e| Fault::of(&self.ca, e))?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(any))
+            }
+        };
+        let config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(files) => {
+                let (chain, key) = identity(files)?;
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(|error| Fault::of(&files.key, error))?
+            }
+        };
+        let config = Arc::new(config);
+        Ok(Loaded { config, stamp })
+    }
+}
+
+fn renew<C>(
+    loaded: &ArcSwap<Loaded<C>>,
+    now: Stamp,
+    load: impl FnOnce() -> Result<Loaded<C>, Fault>,
+) -> Result<bool, Fault> {
+    let before = loaded.load();
+    if before.stamp == now {
+        return Ok(false);
+    }
+    match load() {
+        Ok(renewed) => {
+            loaded.store(Arc::new(renewed));
+            Ok(true)
+        }
+        Err(fault) => {
+            // Told once for each change, not at every look.
+            let config = Arc::clone(&before.config);
+            loaded.store(Arc::new(Loaded { config, stamp: now }));
+            Err(fault)
+        }
+    }
+}
