@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use client::Client;
-use helix_proxy::pair::Pair;
+use helix_proxy::pair::{Pair, Side};
 use helix_proxy::wire::Version;
 use node::Node;
 use stage::staged;
@@ -208,4 +208,29 @@ async fn v4_rows_come_with_their_columns_while_one_cluster_was_never_asked() {
         assert_eq!(asked, 1, "B was asked once");
     })
     .await;
+}
+
+/// After ALTER a node has forgotten the statement, and the client hears nothing of that: the columns
+/// that it knows are not those that come.
+#[tokio::test]
+async fn rows_come_with_their_columns_once_these_have_changed() {
+    for version in [Version::V4, Version::V5] {
+        staged(two_alike(), async |stage| {
+            let mut client = stage.client(version).await;
+            let statement = client.prepare(SELECT).await;
+            compared(&mut client, &statement).await;
+            assert_eq!(client.execute(&statement).await, NO_METADATA);
+            for side in Side::ALL {
+                let node = &stage.nodes[side];
+                node.columns.borrow_mut().push("w");
+                node.forgot.set(true);
+            }
+            for _ in 0..3 {
+                let flags = client.execute(&statement).await;
+                assert_eq!(flags & NO_METADATA, 0, "{version:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
 }

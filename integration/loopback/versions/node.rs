@@ -14,6 +14,7 @@ const OVERLOADED: i32 = 0x1001;
 const PROTOCOL_ERROR: i32 = 0x000A;
 const SYNTAX: i32 = 0x2000;
 const INVALID: i32 = 0x2200;
+const UNPREPARED: i32 = 0x2500;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Executed {
@@ -25,7 +26,9 @@ pub(crate) struct Executed {
 pub(crate) struct Node {
     pub(crate) label: u8,
     /// The columns of `SELECT *` here.
-    pub(crate) columns: Vec<&'static str>,
+    pub(crate) columns: RefCell<Vec<&'static str>>,
+    /// Answers EXECUTE with UNPREPARED until it is asked to prepare, as after ALTER.
+    pub(crate) forgot: Cell<bool>,
     pub(crate) is_overloaded: Cell<bool>,
     pub(crate) executed: RefCell<Vec<Executed>>,
     /// How often it was asked to prepare.
@@ -38,7 +41,8 @@ impl Node {
     pub(crate) fn new(label: u8, columns: &[&'static str]) -> Rc<Self> {
         Rc::new(Self {
             label,
-            columns: columns.to_vec(),
+            columns: RefCell::new(columns.to_vec()),
+            forgot: Cell::new(false),
             is_overloaded: Cell::new(false),
             executed: RefCell::default(),
             prepares: Cell::new(0),
@@ -48,7 +52,7 @@ impl Node {
 
     pub(crate) fn columns_id(&self) -> Vec<u8> {
         let mut id = vec![0xC0; 16];
-        let names = self.columns.join(",");
+        let names = self.columns.borrow().join(",");
         for (at, byte) in names.bytes().enumerate() {
             id[at % 16] ^= byte.wrapping_mul(31);
         }
@@ -58,14 +62,14 @@ impl Node {
     pub(crate) fn put_specs(&self, out: &mut Vec<u8>) {
         put::string(out, "ks");
         put::string(out, "t");
-        for name in &self.columns {
+        for name in &*self.columns.borrow() {
             put::string(out, name);
             put::u16(out, 0x09);
         }
     }
 
     pub(crate) fn count(&self) -> i32 {
-        i32::try_from(self.columns.len()).unwrap()
+        i32::try_from(self.columns.borrow().len()).unwrap()
     }
 
     pub(crate) fn prepared(&self, version: Version) -> Vec<u8> {
@@ -128,6 +132,7 @@ impl Node {
             };
             if got.opcode == 0x09 {
                 self.prepares.set(self.prepares.get() + 1);
+                self.forgot.set(false);
             }
             let mut ends = false;
             let (opcode, body) = match got.opcode {
@@ -135,6 +140,11 @@ impl Node {
                 0x05 => (0x06, vec![0, 0]),
                 _ if self.is_overloaded.get() => error(OVERLOADED),
                 0x09 => (0x08, self.prepared(version)),
+                0x0A if self.forgot.get() => {
+                    let (code, mut body) = error(UNPREPARED);
+                    put::short_bytes(&mut body, &[self.label; 16]);
+                    (code, body)
+                }
                 0x0A => {
                     let execute = Execute::parse(Cursor::new(&got.body), version).unwrap();
                     (0x08, self.rows(&execute, version))

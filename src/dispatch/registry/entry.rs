@@ -178,9 +178,11 @@ impl Entry {
         }
     }
 
-    /// Looks up anew what this side calls it.
+    /// Looks up anew what this side calls it: also for the requests that hold it already.
     pub(in crate::dispatch) fn renew(&self, side: Side) {
         *self.nodes[side].borrow_mut() = None;
+        self.skips.set(false);
+        self.compare.set(Compare::Unasked);
     }
 
     /// Whether this side's id is `id`.
