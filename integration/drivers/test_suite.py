@@ -50,10 +50,11 @@ def passed(source, contact_point, flags):
     return set(re.findall(r"^--- PASS: (\S+)", said, re.M)), said
 
 
-def drop_all(node):
-    for row in node.execute("SELECT keyspace_name FROM system_schema.keyspaces"):
-        if not row.keyspace_name.startswith("system"):
-            node.execute(f'DROP KEYSPACE IF EXISTS "{row.keyspace_name}"')
+def drop_all(*nodes):
+    for node in nodes:
+        for row in node.execute("SELECT keyspace_name FROM system_schema.keyspaces"):
+            if not row.keyspace_name.startswith("system"):
+                node.execute(f'DROP KEYSPACE IF EXISTS "{row.keyspace_name}"')
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -61,8 +62,7 @@ def test_what_passes_directly_passes_through_the_proxy(a, b, start_proxy, varian
     flags, offered = VARIANTS[variant]
     source = build()
     direct = HERE / f"{variant}.txt"
-    for node in (a, b):
-        drop_all(node)
+    drop_all(a, b)
     if os.environ.get("SUITE_DIRECTLY"):
         names, _ = passed(source, a.contact_point, flags)
         direct.write_text("".join(f"{name}\n" for name in sorted(names)))
@@ -70,8 +70,8 @@ def test_what_passes_directly_passes_through_the_proxy(a, b, start_proxy, varian
     proxy = start_proxy(protocol_max=offered)
     proxy.wait_ready()
     through, said = passed(source, f"127.0.0.1:{proxy.port}", flags)
+    # Other drivers cannot even read the schema of some of its tables.
+    drop_all(a, b)
     (WORK / f"suite_{variant}.log").write_text(said)
     failed = sorted(set(direct.read_text().split()) - NOT_MEANT - through)
     assert failed == [], f"see {WORK}/suite_{variant}.log"
-    for node in (a, b):
-        drop_all(node)
