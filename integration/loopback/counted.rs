@@ -3,28 +3,23 @@
 //! The clock is real, as in all that has sockets; deadlines are short and checks are generous.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod data_plane;
+
 use std::cell::Cell;
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
-use helix_proxy::dispatch::clock::Clock;
-use helix_proxy::dispatch::news::unseen;
-use helix_proxy::dispatch::{self, Deadlines, Desk, Registry, Shared};
-use helix_proxy::pair::{Pair, Side, Sides};
-use helix_proxy::policy::{self, Health, OnQueueFailure, Policy, Preferred, ReadStrategy, Report};
-use helix_proxy::replay::queue::Memory;
-use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
-use helix_proxy::statement::{Schema, schema};
+use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
+use helix_proxy::pair::{Pair, Side};
+use helix_proxy::policy::{self, OnQueueFailure, Preferred, ReadStrategy, Report};
+use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
 
@@ -76,7 +71,7 @@ impl Stage {
         let (to, reports) = mpsc::channel(64);
         let shared = shared(rules, records, to);
         let desk: Rc<Desk<Outlet>> = Desk::new(shared, &points, Rc::new(metrics.worker()));
-        let address = run(desk, &mut tasks);
+        let address = data_plane::run(desk, Version::V4, &mut tasks);
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(&request(0x01, &startup())).await.unwrap();
         assert_eq!(frame(&mut client).await.unwrap().0[4], 0x02);
@@ -337,55 +332,7 @@ fn shared(
         },
         ..dispatch::Config::default()
     };
-    let health = Health::new(&rules, Sides::BOTH, 0);
-    let mut news = unseen(&config.advertise, config.protocol_max.version());
-    news.schema = Arc::new(Schema::new([schema::Row {
-        keyspace: "ks",
-        table: "t",
-        column: "k",
-        kind: "partition_key",
-        position: 0,
-        type_text: "int",
-    }]));
-    Arc::new(Shared {
-        config,
-        instance: "counted".to_owned(),
-        policy: Policy::new(rules, Sides::BOTH),
-        clock: Clock::new(0),
-        registry: Registry::new(false),
-        queue: Some(Arc::new(Memory::new(
-            NonZeroUsize::new(records).unwrap(),
-            || 0,
-        ))),
-        news: ArcSwap::from_pointee(news),
-        view: watch::channel(health.view()).1,
-        renewed: watch::channel(0).1,
-        reports,
-        jobs: mpsc::channel(1).0,
-        names: Pair::from_fn(|side| side.label().to_owned()),
-    })
-}
-
-/// Starts the worker and its acceptor; returns where clients connect.
-fn run(desk: Rc<Desk<Outlet>>, tasks: &mut JoinSet<()>) -> SocketAddr {
-    let config = session::Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ..session::Config::default()
-    };
-    let mut acceptor = Acceptor::bind(&config).unwrap();
-    let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
-    let sessions = Sessions::new(config, Version::V4);
-    let stop = watch::Sender::new(false);
-    let (stopped, until) = (stop.subscribe(), stop.subscribe());
-    tasks.spawn_local(async move {
-        let _stop = stop;
-        acceptor.run(until).await.unwrap();
-    });
-    tasks.spawn_local(async move {
-        let _loops = desk.start();
-        serve(arrivals, desk, sessions, stopped, Duration::ZERO).await;
-    });
-    address
+    data_plane::shared("counted", (config, rules), records, reports)
 }
 
 async fn accept(node: TcpListener, mood: Rc<Cell<Mood>>) {

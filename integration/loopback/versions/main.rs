@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod client;
+#[path = "../data_plane.rs"]
+mod data_plane;
 mod node;
 mod stage;
 mod wire;

@@ -1,29 +1,24 @@
 //! The data plane of one thread over two nodes.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name, ProtocolMax};
-use helix_proxy::dispatch::clock::Clock;
-use helix_proxy::dispatch::news::unseen;
-use helix_proxy::dispatch::{self, Deadlines, Desk, Registry, Shared};
-use helix_proxy::pair::{Pair, Side, Sides};
-use helix_proxy::policy::{self, Health, Policy, Preferred, ReadStrategy, Report};
-use helix_proxy::replay::queue::Memory;
-use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
-use helix_proxy::statement::{Schema, schema};
+use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
+use helix_proxy::pair::{Pair, Side};
+use helix_proxy::policy::{self, Preferred, ReadStrategy, Report};
+use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
 
 use crate::client::Client;
+use crate::data_plane;
 use crate::node::Node;
 
 /// See the module.
@@ -72,7 +67,7 @@ impl Stage {
         let (to, reports) = mpsc::channel(64);
         let desk: Rc<Desk<Outlet>> =
             Desk::new(shared(rules, to), &points, Rc::new(metrics.worker()));
-        let address = run(desk, &mut tasks);
+        let address = data_plane::run(desk, Version::V5, &mut tasks);
         Self {
             nodes,
             address,
@@ -107,49 +102,5 @@ fn shared(rules: policy::Config, reports: mpsc::Sender<(Side, Report)>) -> Arc<S
         protocol_max: ProtocolMax::V5,
         ..dispatch::Config::default()
     };
-    let health = Health::new(&rules, Sides::BOTH, 0);
-    let mut news = unseen(&config.advertise, config.protocol_max.version());
-    news.schema = Arc::new(Schema::new([schema::Row {
-        keyspace: "ks",
-        table: "t",
-        column: "k",
-        kind: "partition_key",
-        position: 0,
-        type_text: "int",
-    }]));
-    Arc::new(Shared {
-        config,
-        instance: "versions".to_owned(),
-        policy: Policy::new(rules, Sides::BOTH),
-        clock: Clock::new(0),
-        registry: Registry::new(false),
-        queue: Some(Arc::new(Memory::new(NonZeroUsize::new(100).unwrap(), || 0))),
-        news: ArcSwap::from_pointee(news),
-        view: watch::channel(health.view()).1,
-        renewed: watch::channel(0).1,
-        reports,
-        jobs: mpsc::channel(1).0,
-        names: Pair::from_fn(|side| side.label().to_owned()),
-    })
-}
-
-fn run(desk: Rc<Desk<Outlet>>, tasks: &mut JoinSet<()>) -> SocketAddr {
-    let config = session::Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ..session::Config::default()
-    };
-    let mut acceptor = Acceptor::bind(&config).unwrap();
-    let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
-    let sessions = Sessions::new(config, Version::V5);
-    let stop = watch::Sender::new(false);
-    let (stopped, until) = (stop.subscribe(), stop.subscribe());
-    tasks.spawn_local(async move {
-        let _stop = stop;
-        acceptor.run(until).await.unwrap();
-    });
-    tasks.spawn_local(async move {
-        let _loops = desk.start();
-        serve(arrivals, desk, sessions, stopped, Duration::ZERO).await;
-    });
-    address
+    data_plane::shared("versions", (config, rules), 100, reports)
 }

@@ -112,6 +112,12 @@ fn rows_go_without_columns_only_to_clients_that_surely_know_them() {
     assert_eq!(skips(), [true, true]);
 }
 
+/// The same statement as another thread finds it.
+fn looked_up(prepared: &Prepared, registry: &Registry, entry: &Entry) -> Rc<Entry> {
+    let found = prepared.get(&entry.template.id, registry, &Schema::default());
+    found.unwrap()
+}
+
 #[test]
 fn clients_that_were_shown_different_columns_are_always_told_them() {
     let (registry, entry) = shown(7, false);
@@ -119,12 +125,7 @@ fn clients_that_were_shown_different_columns_are_always_told_them() {
         registry.learn(&entry.template, side, node(b"", 7));
     }
     let prepared = Prepared::default();
-    let schema = Schema::default();
-    let get = || {
-        prepared
-            .get(&entry.template.id, &registry, &schema)
-            .unwrap()
-    };
+    let get = || looked_up(&prepared, &registry, &entry);
     assert!(get().may_skip(Version::V4));
     // Another thread prepares it and is told others; then the old ones again.
     registry.show(template(1, 0), 8);
@@ -138,12 +139,7 @@ fn columns_that_changed_are_known_to_all_threads_at_once() {
     let (registry, entry) = shown(7, true);
     registry.learn(&entry.template, Side::A, node(b"", 7));
     let prepared = Prepared::default();
-    let schema = Schema::default();
-    let get = || {
-        prepared
-            .get(&entry.template.id, &registry, &schema)
-            .unwrap()
-    };
+    let get = || looked_up(&prepared, &registry, &entry);
     assert!(get().may_skip(Version::V4), "there is no other cluster");
     registry.learn(&entry.template, Side::A, node(b"", 9));
     assert!(!get().may_skip(Version::V4));

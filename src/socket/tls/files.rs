@@ -55,7 +55,7 @@ impl Fault {
 }
 
 /// When files were last written, and how long they were; `None` for one that cannot be seen.
-pub(super) type Stamp = Vec<Option<(SystemTime, u64)>>;
+pub type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 pub(super) fn stamp<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Stamp {
     let look = |path: &Path| {

@@ -1,7 +1,7 @@
 //! Encryption of a socket by rustls, on either side, from files that may be replaced while it runs.
 //!
-//! Files are PEM. What is loaded is one immutable configuration; [`Server::reload`] and
-//! [`Client::reload`] replace it when a file has changed, for the connections that begin afterwards.
+//! Files are PEM. What is loaded is one immutable configuration; [`End::reload`]
+//! replaces it when a file has changed, for the connections that begin afterwards.
 
 mod files;
 mod names;
@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Stream;
-use files::{Stamp, authorities, identity, provider, stamp};
+use files::{authorities, identity, provider, stamp};
 
-pub use files::{Fault, Identity};
+pub use files::{Fault, Identity, Stamp};
 
 /// The files of the end that clients connect to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,54 +45,60 @@ pub struct ClientFiles {
 
 /// A configuration and the state of the files that it was made of.
 #[derive(Debug)]
-struct Loaded<C> {
+pub struct Loaded<C> {
     config: Arc<C>,
     stamp: Stamp,
 }
 
-/// The end that clients connect to.
-#[derive(Debug)]
-pub struct Server {
-    files: ServerFiles,
-    loaded: ArcSwap<Loaded<ServerConfig>>,
+/// Files that make up a configuration of rustls.
+pub trait Files: Sized {
+    /// What they make up.
+    type Config;
+
+    /// The state that the files are in.
+    fn stamp(&self) -> Stamp;
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the file.
+    fn load(&self) -> Result<Loaded<Self::Config>, Fault>;
 }
+
+/// One end of encrypted connections.
+#[derive(Debug)]
+pub struct End<F: Files> {
+    files: F,
+    loaded: ArcSwap<Loaded<F::Config>>,
+}
+
+/// The end that clients connect to.
+pub type Server = End<ServerFiles>;
 
 /// The end that connects to a cluster's nodes.
-#[derive(Debug)]
-pub struct Client {
-    files: ClientFiles,
-    loaded: ArcSwap<Loaded<ClientConfig>>,
-}
+pub type Client = End<ClientFiles>;
 
-impl PartialEq for Server {
+impl<F: Files + PartialEq> PartialEq for End<F> {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files
     }
 }
 
-impl Eq for Server {}
+impl<F: Files + Eq> Eq for End<F> {}
 
-impl PartialEq for Client {
-    fn eq(&self, other: &Self) -> bool {
-        self.files == other.files
-    }
-}
-
-impl Eq for Client {}
-
-impl Server {
+impl<F: Files> End<F> {
     /// Reads the files.
     ///
     /// # Errors
     /// A [`Fault`] that names the file.
-    pub fn load(files: ServerFiles) -> Result<Self, Fault> {
+    pub fn load(files: F) -> Result<Self, Fault> {
         let loaded = ArcSwap::from_pointee(files.load()?);
         Ok(Self { files, loaded })
     }
 
     /// Which files.
     #[must_use]
-    pub const fn files(&self) -> &ServerFiles {
+    pub const fn files(&self) -> &F {
         &self.files
     }
 
@@ -101,9 +107,26 @@ impl Server {
     /// # Errors
     /// A [`Fault`] that names the file.
     pub fn reload(&self) -> Result<bool, Fault> {
-        renew(&self.loaded, self.files.stamp(), || self.files.load())
+        let (before, stamp) = (self.loaded.load(), self.files.stamp());
+        if before.stamp == stamp {
+            return Ok(false);
+        }
+        match self.files.load() {
+            Ok(renewed) => {
+                self.loaded.store(Arc::new(renewed));
+                Ok(true)
+            }
+            Err(fault) => {
+                // Told once for each change, not at every look.
+                let config = Arc::clone(&before.config);
+                self.loaded.store(Arc::new(Loaded { config, stamp }));
+                Err(fault)
+            }
+        }
     }
+}
 
+impl Server {
     /// Shakes hands with a client.
     ///
     /// # Errors
@@ -116,29 +139,6 @@ impl Server {
 }
 
 impl Client {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// A [`Fault`] that names the file.
-    pub fn load(files: ClientFiles) -> Result<Self, Fault> {
-        let loaded = ArcSwap::from_pointee(files.load()?);
-        Ok(Self { files, loaded })
-    }
-
-    /// Which files.
-    #[must_use]
-    pub const fn files(&self) -> &ClientFiles {
-        &self.files
-    }
-
-    /// Reads the files again if they changed; whether they did. After an error all is as before.
-    ///
-    /// # Errors
-    /// A [`Fault`] that names the file.
-    pub fn reload(&self) -> Result<bool, Fault> {
-        renew(&self.loaded, self.files.stamp(), || self.files.load())
-    }
-
     /// Shakes hands with the node that was dialled under this name or address.
     ///
     /// # Errors
@@ -152,7 +152,9 @@ impl Client {
     }
 }
 
-impl ServerFiles {
+impl Files for ServerFiles {
+    type Config = ServerConfig;
+
     fn stamp(&self) -> Stamp {
         stamp(
             self.identity
@@ -186,7 +188,9 @@ impl ServerFiles {
     }
 }
 
-impl ClientFiles {
+impl Files for ClientFiles {
+    type Config = ClientConfig;
+
     fn stamp(&self) -> Stamp {
         let identity = self.identity.iter().flat_map(Identity::paths);
         stamp(identity.chain([&*self.ca]))
@@ -219,28 +223,5 @@ impl ClientFiles {
         };
         let config = Arc::new(config);
         Ok(Loaded { config, stamp })
-    }
-}
-
-fn renew<C>(
-    loaded: &ArcSwap<Loaded<C>>,
-    now: Stamp,
-    load: impl FnOnce() -> Result<Loaded<C>, Fault>,
-) -> Result<bool, Fault> {
-    let before = loaded.load();
-    if before.stamp == now {
-        return Ok(false);
-    }
-    match load() {
-        Ok(renewed) => {
-            loaded.store(Arc::new(renewed));
-            Ok(true)
-        }
-        Err(fault) => {
-            // Told once for each change, not at every look.
-            let config = Arc::clone(&before.config);
-            loaded.store(Arc::new(Loaded { config, stamp: now }));
-            Err(fault)
-        }
     }
 }
