@@ -53,8 +53,11 @@ def make_schema(a, b):
             node.execute(f"TRUNCATE {KEYSPACE}.{table}")
 
 
-def check(a, b, log, *, stale_reads_allowed=False):
-    """Raises CheckFailed with all that is wrong; the report otherwise."""
+def check(a, b, log, *, stale_between=(0.0, 0.0)):
+    """Raises CheckFailed with all that is wrong; the report otherwise.
+
+    `stale_between` is the time (monotonic, from and until) in which no fresh side could be read (S20).
+    """
     cells_a, cells_b = dump(a), dump(b)
     faults = differences(a, cells_a, b, cells_b)
     for node, cells in ((a, cells_a), (b, cells_b)):
@@ -65,8 +68,8 @@ def check(a, b, log, *, stale_reads_allowed=False):
     faults += [f"I13 no answer within the client's deadline: {r.kind}: {r.error}" for r in log.requests if is_silence(r)]
     if log.unanswered:
         faults.append(f"I13 {log.unanswered} requests were never answered")
-    if not stale_reads_allowed:
-        faults += [f"I12 {text}" for text in log.stale]
+    since, until = stale_between
+    faults += [f"I12 {text}" for started, text in log.stale if not since <= started < until]
     tried, risen = try_tombstones(a, b, log)
     faults += risen
     if faults:

@@ -88,7 +88,7 @@ class Log:
         self.requests = []
         self.unanswered = 0
         self.crossed = []  # answers that belong to another cell
-        self.stale = []  # reads that did not see an acknowledged write
+        self.stale = []  # when a read started that did not see an acknowledged write, and what it saw
         self._lock = threading.Lock()
 
     def keep(self, cell, write, contended):
@@ -353,6 +353,7 @@ class Stream(threading.Thread):
     def _read(self):
         id, v, w = self._cell_row()
         text = f"SELECT v, w FROM {KEYSPACE}.cells WHERE id = ?"
+        started = time.monotonic()
         if self.dice.random() < 0.6:
             rows = self._send(lambda: (self.load.prepared(self.session, text), [id]), "read")
         else:
@@ -360,13 +361,14 @@ class Stream(threading.Thread):
         if rows is not None:
             row = rows.one()
             for cell, value in ((v, row and row.v), (w, row and row.w)):
-                self._judge(cell, value)
+                self._judge(cell, value, started)
 
-    def _judge(self, cell, value):
+    def _judge(self, cell, value, started):
         if value is not None and not value.endswith(f"/{cell}"):
             self.log.crossed.append(f"asked for {cell}, got {value}")
         elif value not in self.log.allowed(cell):
-            self.log.stale.append(f"{cell} was {value}, acknowledged was {self.log.allowed(cell)[-1]}")
+            text = f"{cell} was {value}, acknowledged was {self.log.allowed(cell)[-1]}"
+            self.log.stale.append((started, text))
 
 
 KINDS = {

@@ -65,6 +65,14 @@ impl<C: Client> Desk<C> {
     fn count_failover(&self, from: Side, actions: &Actions) {
         if actions.iter().any(|it| it == Action::Send(!from)) {
             self.metrics.failed_over(from);
+            self.count_behind(!from);
+        }
+    }
+
+    /// A read goes to this side, fresh or not (S20).
+    pub(super) fn count_behind(&self, side: Side) {
+        if self.shared.is_behind(side) {
+            self.metrics.read_behind(side);
         }
     }
 

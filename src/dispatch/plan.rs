@@ -78,9 +78,9 @@ impl<C: Client> Desk<C> {
         let plan = if at_home {
             self.shared.policy.at_home(view)
         } else {
-            let queue = self.shared.queue.as_ref();
-            let is_behind = |side| queue.is_some_and(|queue| queue.is_behind(side));
-            self.shared.policy.read(view, is_behind)
+            let plan = (self.shared.policy).read(view, |side| self.shared.is_behind(side));
+            self.count_behind(plan.first);
+            plan
         };
         if let Some(side) = plan.avoided {
             self.metrics.stale_avoided(side);

@@ -56,3 +56,10 @@ pub struct Shared {
     /// The operator's names of the clusters, for sentences.
     pub names: Pair<String>,
 }
+
+impl Shared {
+    /// Whether writes that this side missed are still owed to it.
+    pub fn is_behind(&self, side: Side) -> bool {
+        (self.queue.as_ref()).is_some_and(|queue| queue.is_behind(side))
+    }
+}

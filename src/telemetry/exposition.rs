@@ -106,6 +106,11 @@ impl<'a> Page<'a> {
             |s| s.stale_avoided.read(),
         );
         self.counter(
+            "helix_reads_behind_total",
+            "Reads sent to a cluster although it owes writes: they may be stale.",
+            |s| s.reads_behind.read(),
+        );
+        self.counter(
             "helix_circuit_breaker_trips_total",
             "Times a breaker opened.",
             |s| s.trips.read(),

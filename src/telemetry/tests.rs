@@ -49,6 +49,7 @@ fn each_event_has_its_own_counter() {
     worker.write_done(Side::B, Duration::from_secs(11), false);
     worker.failed_over(Side::B);
     worker.stale_avoided(Side::B);
+    worker.read_behind(Side::B);
     worker.diverged(Side::B);
     worker.copy_kept(Side::B);
     worker.copy_refused(Side::B);
@@ -160,6 +161,7 @@ const ONES: &[&str] = &[
     "helix_journal_writes_total",
     r#"helix_orphaned_answers_total{cluster="east"}"#,
     "helix_per_server_values_total",
+    r#"helix_reads_behind_total{cluster="west"}"#,
     r#"helix_replay_dropped_total{cluster="west"}"#,
     r#"helix_replay_duration_seconds_count{cluster="west"}"#,
     r#"helix_replay_enqueued_total{cluster="west"}"#,
@@ -194,6 +196,7 @@ const NAMES: &[&str] = &[
     "helix_read_duration_seconds histogram",
     "helix_read_errors_total counter",
     "helix_read_total counter",
+    "helix_reads_behind_total counter",
     "helix_replay_dead_letters gauge",
     "helix_replay_dropped_total counter",
     "helix_replay_duration_seconds histogram",

@@ -121,6 +121,7 @@ pub(super) struct SideCells {
     pub(super) replays: Durations,
     pub(super) replay_errors: Count,
     pub(super) stale_avoided: Count,
+    pub(super) reads_behind: Count,
     pub(super) divergences: Count,
     pub(super) unprepared: Count,
     pub(super) orphaned_answers: Count,
@@ -169,6 +170,11 @@ impl WorkerMetrics {
     /// A read was kept away from this cluster because it is behind.
     pub fn stale_avoided(&self, side: Side) {
         self.cells.sides[side].stale_avoided.add(1);
+    }
+
+    /// A read was sent to this cluster although it is behind: no fresh one was healthy.
+    pub fn read_behind(&self, side: Side) {
+        self.cells.sides[side].reads_behind.add(1);
     }
 
     /// This cluster refused for good a live write that the other one accepted.
