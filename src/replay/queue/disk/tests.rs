@@ -173,6 +173,26 @@ async fn a_landing_costs_no_commit_and_is_remembered_by_the_next() {
     assert_eq!((after.depth().owed.a, after.depth().owed.b), (0, 0));
 }
 
+/// A record that comes back after a TRUNCATE or a DROP would be on one side only (S7).
+#[tokio::test]
+async fn what_was_applied_leaves_the_file_however_busy_the_queue_is() {
+    let folder = TempDir::new().unwrap();
+    let disk = open(&folder);
+    let writer = Writer::new(&disk);
+    writer.keep(B, Sides::NONE).await;
+    pay(&writer, &writer.lease(Side::B).await);
+    for _ in 0..20 {
+        let seq = writer.keep(Sides::NONE, Sides::BOTH).await;
+        writer.tell(Change::Landed { seq, side: Side::A });
+        writer.tell(Change::Landed { seq, side: Side::B });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    settled(&disk).await;
+    let after = crashed(&folder);
+    let owed = [&disk, &open(&after)].map(|disk| disk.depth().owed.b);
+    assert_eq!(owed, [0, 0], "now, and after a crash");
+}
+
 #[tokio::test]
 async fn a_torn_tail_of_the_log_loses_only_what_was_not_told_durable() {
     let folder = TempDir::new().unwrap();

@@ -21,7 +21,8 @@ use super::file::Lock;
 use super::inbox::{Command, Inbox};
 use super::store::{Mark, Pen, Store};
 
-/// How long landings may wait for company.
+/// How long landings may wait for company, and what nobody needs for its deletion: a crash repeats it,
+/// which must not come after a TRUNCATE or a DROP.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Pages in the log until it is moved into the file. Fewer make each stop shorter, more make it
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     oldest: Pair<Option<(Seq, Option<i64>)>>,
     /// Records that nobody needs and that are still in the file.
     gone: Vec<Seq>,
+    /// Since when the first of them waits.
+    gone_since: Option<Instant>,
     /// Whether the ledger knows of landings that the file does not.
     stale: bool,
     /// What was told before a commit failed and must still be done.
@@ -106,6 +109,7 @@ impl Writer {
             bytes: 0,
             oldest: Pair::default(),
             gone: Vec::new(),
+            gone_since: None,
             stale: false,
             held: Vec::new(),
             outbox: Outbox::default(),
@@ -239,7 +243,7 @@ impl Writer {
     }
 
     fn finish(&self, store: &Store, page: &mut Page) -> Result<()> {
-        page.sweep |= GONE_MAX <= self.gone.len() + page.gone.len();
+        page.sweep |= GONE_MAX <= self.gone.len() + page.gone.len() || self.is_overdue();
         if page.sweep {
             page.gone.extend_from_slice(&self.gone);
             page.gone.sort_unstable();
@@ -256,8 +260,10 @@ impl Writer {
     fn believe(&mut self, store: &Store, page: Page) {
         if page.sweep {
             self.gone.clear();
+            self.gone_since = None;
         } else {
             self.gone.extend(page.gone);
+            self.date_gone();
         }
         self.mark = page.mark;
         self.stale = false;
@@ -289,6 +295,18 @@ impl Writer {
         }
         self.ledger.begin();
         self.stale = true;
+        self.date_gone();
+    }
+
+    fn date_gone(&mut self) {
+        if !self.gone.is_empty() {
+            self.gone_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.gone_since
+            .is_some_and(|since| PATIENCE <= since.elapsed())
     }
 
     fn write_change(&mut self, pen: &mut Pen<'_>, change: &Change, page: &mut Page) -> Result<()> {
@@ -415,7 +433,7 @@ impl Writer {
         if LOG_PAGES_MAX <= log || idle && LOG_PAGES_IDLE <= log {
             done = store.checkpoint();
         }
-        if idle && (self.stale || !self.gone.is_empty()) {
+        if idle && (self.stale || !self.gone.is_empty()) || self.is_overdue() {
             done = done.and_then(|()| {
                 self.transaction(|_, _, page| {
                     page.sweep = true;
