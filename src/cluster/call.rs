@@ -169,7 +169,8 @@ impl Sink for Calls {
                 let (code, message) = Reply::of(frame).error().unwrap_or_default();
                 Err(Failure::Unteachable { code, message })
             }
-            Taught::Lost => Err(Failure::Refused(Refused::Down)),
+            Taught::Lost(lost @ Lost::Keyspace { .. }) => Err(Failure::Lost((*lost).clone())),
+            Taught::Lost(_) => Err(Failure::Refused(Refused::Down)),
         };
         if let Some(Waiter::Lesson(to)) = self.waiting.borrow_mut().remove(&ticket) {
             let heard = to.send(lesson).is_ok();

@@ -215,14 +215,15 @@ impl<S: Sink> Cluster<S> {
     }
 
     fn prepared(&self, id: Id, sink: &S, frame: Frame<'_>) {
+        let nonsense = Lost::Broken("nonsense for an answer to PREPARE".to_owned());
         let taught = match (frame.header.opcode, frame.content()) {
             (Opcode::Result, Ok((_, content))) => {
                 let version = frame.header.version;
                 let prepared = crate::wire::response::result::Prepared::parse(content, version);
-                prepared.map_or(Taught::Lost, |it| Taught::Known(it, version))
+                prepared.map_or(Taught::Lost(&nonsense), |it| Taught::Known(it, version))
             }
             (Opcode::Error, Ok(_)) => Taught::Refused(frame),
-            _ => Taught::Lost,
+            _ => Taught::Lost(&nonsense),
         };
         self.tell_taught(id, sink, &taught);
     }
@@ -452,7 +453,9 @@ impl<S: Sink> Drop for Ending<'_, S> {
         for owner in owners {
             match owner {
                 Owner::Request(ticket) => sink.lost(self.cluster.side, ticket, &lost),
-                Owner::Prepare(id) => self.cluster.tell_taught(id, &*sink, &Taught::Lost),
+                Owner::Prepare(id) => {
+                    self.cluster.tell_taught(id, &*sink, &Taught::Lost(&lost));
+                }
                 Owner::Heartbeat => {}
             }
         }

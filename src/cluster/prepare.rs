@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::inflight::STREAMS_MAX;
-use super::{Connection, Refused};
+use super::{Connection, Lost, Refused};
 use crate::wire::response::result::Prepared;
 use crate::wire::{Frame, Version};
 
@@ -21,8 +21,8 @@ pub enum Taught<'a> {
     Known(Prepared<'a>, Version),
     /// The node refused it: the answer is its ERROR.
     Refused(Frame<'a>),
-    /// The node is gone, or answered nonsense: nothing was applied.
-    Lost,
+    /// The node is gone, refused the keyspace, or answered nonsense: nothing was applied.
+    Lost(&'a Lost),
 }
 
 /// Who waits for one PREPARE; no more than could be sent on the connection afterwards.

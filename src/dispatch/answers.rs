@@ -117,7 +117,7 @@ impl<C: Client> Sink for Desk<C> {
                     self.hear(side, judged.report);
                     Err((judged.verdict, Some((side, *frame))))
                 }
-                Taught::Lost => Err((Verdict::NotApplied, None)),
+                Taught::Lost(_) => Err((Verdict::NotApplied, None)),
             }
         };
         if let Err((verdict, frame)) = outcome {

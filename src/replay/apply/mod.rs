@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::record::{self, Record, Statement};
 use super::worker::{Applied, Apply};
+use crate::cluster::Lost;
 use crate::cluster::call::{Failure, Lesson, Line, Reply};
 use crate::pair::Side;
 use crate::statement::{StatementId, prepared};
@@ -278,7 +279,8 @@ impl Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unteachable { code, message }
+            Failure::Lost(Lost::Keyspace { code, message })
+            | Failure::Unteachable { code, message }
                 if code::effect(code, false) == Effect::Refused =>
             {
                 Self::Refused(message)

@@ -29,6 +29,8 @@ struct Node {
     forgets: usize,
     prepared: HashSet<Vec<u8>>,
     ran: Vec<String>,
+    /// A keyspace that it refuses.
+    lacks: &'static str,
 }
 
 impl Node {
@@ -38,6 +40,7 @@ impl Node {
             forgets,
             prepared: HashSet::new(),
             ran: Vec::new(),
+            lacks: "",
         }
     }
 
@@ -83,6 +86,11 @@ impl Node {
             Opcode::Query => {
                 let text = Query::parse(cursor, Version::V4).unwrap().text;
                 *keyspace = text.replace("USE ", "").replace('"', "");
+                if *keyspace == self.lacks {
+                    put::i32(out, code::INVALID);
+                    put::string(out, "there is no such keyspace");
+                    return Opcode::Error;
+                }
                 put::i32(out, VOID);
             }
             other => panic!("nobody sends {other:?} here"),
@@ -223,6 +231,20 @@ async fn a_forgotten_child_is_taught_again_but_not_for_ever() {
     let (applied, ran) = apply(Node::new(SMALLINT, 3), &children).await;
     assert!(matches!(applied, Applied::NotApplied(_)), "{applied:?}");
     assert!(ran.is_empty(), "{ran:?}");
+}
+
+/// Else it would be tried for ever and hold back its partition (I9).
+#[tokio::test]
+async fn a_keyspace_that_the_node_lacks_is_a_refusal() {
+    for (lacks, child) in [("ks1", prepared(SMALLINT)), ("ks2", text())] {
+        let node = Node {
+            lacks,
+            ..Node::new(SMALLINT, 0)
+        };
+        let (applied, ran) = apply(node, &[child]).await;
+        assert!(matches!(applied, Applied::Refused(_)), "{applied:?}");
+        assert!(ran.is_empty(), "{ran:?}");
+    }
 }
 
 #[test]
