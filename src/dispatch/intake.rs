@@ -188,6 +188,7 @@ impl<C: Client> Desk<C> {
         };
         match class {
             Class::Topology(select) => {
+                let text = text.zip(Some(intake.keyspace.as_deref()));
                 self.answer_topology(origin, frame, cursor, select, text)?;
             }
             Class::Schema(_) if !matches!(intake.what, What::Prepare(_)) => {
@@ -212,19 +213,16 @@ impl<C: Client> Desk<C> {
         frame: Frame<'_>,
         cursor: Cursor<'_>,
         select: &Result<Select, Unsupported>,
-        text: Option<&Rc<Known>>,
+        text: Option<(&Rc<Known>, Option<&str>)>,
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Topology);
         let select = select.as_ref().map_err(intercept::unsupported)?;
         let to = (origin.version, ClientStream(frame.header.stream));
         let mut body = self.buffers().lend();
         if frame.header.opcode == Opcode::Prepare
-            && let Some(known) = text
+            && let Some((known, keyspace)) = text
         {
-            let keyspace = origin
-                .keyspace
-                .as_deref()
-                .filter(|_| known.statement.needs_keyspace);
+            let keyspace = keyspace.filter(|_| known.statement.needs_keyspace);
             let StatementId(id) = prepared::id(keyspace, &known.text);
             intercept::prepared(select, &id, origin.version, &mut body)?;
             self.remember(id, keyspace, known, 0);

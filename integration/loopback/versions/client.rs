@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use helix_proxy::wire::request::{Execute, Parameters, Query};
+use helix_proxy::wire::request::{Execute, Parameters, Prepare, Query};
 use helix_proxy::wire::{Consistency, Cursor, Version, put};
 
 use crate::wire::{Got, Wire, raw};
@@ -38,11 +38,17 @@ impl Client {
 
     /// The id and the id of the columns that PREPARE is answered with.
     pub(crate) async fn prepare(&mut self, text: &str) -> (Vec<u8>, Vec<u8>) {
+        self.prepare_in(None, text).await
+    }
+
+    /// The same in a keyspace that the message names.
+    pub(crate) async fn prepare_in(
+        &mut self,
+        keyspace: Option<&str>,
+        text: &str,
+    ) -> (Vec<u8>, Vec<u8>) {
         let mut body = Vec::new();
-        put::long_string(&mut body, text);
-        if self.0.version == Version::V5 {
-            put::i32(&mut body, 0);
-        }
+        Prepare { text, keyspace }.put(&mut body, self.0.version);
         let got = self.ask(0x09, &body).await;
         assert_eq!(got.opcode, 0x08, "{:?}", got.body);
         let mut cursor = Cursor::new(&got.body);

@@ -236,3 +236,16 @@ async fn rows_come_with_their_columns_once_these_have_changed() {
         .await;
     }
 }
+
+/// One who prepares a table of the system's under a short name takes nobody's own table of that name.
+#[tokio::test]
+async fn v5_what_is_prepared_in_the_systems_keyspace_is_nothing_else() {
+    const LOCAL: &str = "SELECT * FROM local";
+    staged(two_alike(), async |stage| {
+        let mut one = stage.client(Version::V5).await;
+        let (systems, _) = one.prepare_in(Some("system"), LOCAL).await;
+        let (other, _) = one.prepare(LOCAL).await;
+        assert_ne!(systems, other);
+    })
+    .await;
+}
