@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::flow::{Action, Actions, Input};
 use super::registry::{Entry, Node};
-use super::request::{Held, Request, Sent, What, orphan};
+use super::request::{Flow, Held, Request, Sent, What, orphan};
 use super::table::{Key, Term};
 use super::verdict::judge;
 use super::{Client, Desk, Error};
@@ -136,6 +136,16 @@ fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<
     request.called(side, error.unprepared?)
 }
 
+/// A read goes to its second side: what its entry believes of the columns is as old as the request.
+#[inline]
+fn fails_over<C>(request: &Request<C>, to: Side) {
+    if let (Flow::Read(_), What::Execute(entry)) = (&request.flow, &request.what)
+        && request.legs[!to].since.is_some()
+    {
+        entry.renew(to);
+    }
+}
+
 /// What a node said to PREPARE, kept.
 pub(super) fn node_of(prepared: &result::Prepared<'_>, version: Version) -> Node {
     Node {
@@ -189,6 +199,7 @@ impl<C: Client> Desk<C> {
         for action in actions.iter() {
             match action {
                 Action::Send(side) => {
+                    fails_over(request, side);
                     request.legs[side].since = Some(self.now.get());
                     if let Err(verdict) = self.send_or_teach(key, request, side) {
                         failed[side.index()] = Some((side, verdict));

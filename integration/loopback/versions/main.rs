@@ -249,3 +249,38 @@ async fn v5_what_is_prepared_in_the_systems_keyspace_is_nothing_else() {
     })
     .await;
 }
+
+/// A read that A leaves without an answer goes to B, which has other columns by then. The request has
+/// held what the thread knew of the statement since before that was looked up anew.
+#[tokio::test]
+async fn v4_a_read_that_fails_over_goes_by_what_is_known_of_the_columns_by_then() {
+    staged(two_alike(), async |stage| {
+        let mut early = stage.client(Version::V4).await;
+        let mut late = stage.client(Version::V4).await;
+        let (a, b) = (&stage.nodes.a, &stage.nodes.b);
+        let statement = early.prepare(SELECT).await;
+        compared(&mut early, &statement).await;
+        assert_eq!(early.execute(&statement).await, NO_METADATA);
+        a.stalls.set(true);
+        let stalled = async { early.execute(&statement).await };
+        let meanwhile = async {
+            while a.stalls.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // Another statement is prepared where its columns differ: all is looked up anew.
+            let other = "SELECT * FROM ks.t WHERE k = 2";
+            late.prepare(other).await;
+            b.columns.borrow_mut().push("w");
+            b.forgot.set(true);
+            a.is_overloaded.set(true);
+            late.prepare(other).await;
+            // B has forgotten the first one, too, and is taught it.
+            b.forgot.set(true);
+            assert_eq!(late.execute(&statement).await & NO_METADATA, 0);
+            a.is_overloaded.set(false);
+        };
+        let (flags, ()) = tokio::join!(stalled, meanwhile);
+        assert_eq!(flags & NO_METADATA, 0, "B left its columns out");
+    })
+    .await;
+}

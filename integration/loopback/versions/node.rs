@@ -30,6 +30,8 @@ pub(crate) struct Node {
     /// Answers EXECUTE with UNPREPARED until it is asked to prepare, as after ALTER.
     pub(crate) forgot: Cell<bool>,
     pub(crate) is_overloaded: Cell<bool>,
+    /// Leaves the next EXECUTE without an answer.
+    pub(crate) stalls: Cell<bool>,
     pub(crate) executed: RefCell<Vec<Executed>>,
     /// How often it was asked to prepare.
     pub(crate) prepares: Cell<usize>,
@@ -44,6 +46,7 @@ impl Node {
             columns: RefCell::new(columns.to_vec()),
             forgot: Cell::new(false),
             is_overloaded: Cell::new(false),
+            stalls: Cell::new(false),
             executed: RefCell::default(),
             prepares: Cell::new(0),
             closed: Cell::new(0),
@@ -138,6 +141,7 @@ impl Node {
             let (opcode, body) = match got.opcode {
                 0x01 => (0x02, Vec::new()),
                 0x05 => (0x06, vec![0, 0]),
+                0x0A if self.stalls.take() => continue,
                 _ if self.is_overloaded.get() => error(OVERLOADED),
                 0x09 => (0x08, self.prepared(version)),
                 0x0A if self.forgot.get() => {
