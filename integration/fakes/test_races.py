@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import struct
 
 import pytest
 
-from fakes import VOID, Client, Fake, is_error
+from fakes import VOID, Client, Fake, is_error, string
 from proxy import Proxy
 
 COUNT = "UPDATE ks.c SET n = n + 1 WHERE k = 'x'"
@@ -114,6 +115,25 @@ def test_a_side_that_was_settled_while_it_learnt_is_not_sent_the_write_any_more(
         assert applied == [1, 1]
 
     stage(story, failover={"policy": "circuit_breaker", "threshold": 3, "reset_after": "2s"})
+
+
+def test_a_count_whose_prepare_failed_is_counted_later_and_not_parked(stage):
+    async def story(a, b, proxy):
+        client = await Client.open(proxy.port)
+        count = await client.prepare(COUNT)
+        prepare = b.prepare
+
+        async def sick(text):
+            return 0x00, struct.pack(">i", 0x0000) + string("sick")
+
+        b.prepare = sick
+        assert not is_error(await client.execute(count))
+        b.prepare = prepare
+        await drained(proxy)
+        applied = [len([text for _, text in node.applied if text == COUNT]) for node in (a, b)]
+        assert applied == [1, 1]
+
+    stage(story)
 
 
 def test_a_truncate_waits_for_writes_that_may_be_owed_yet(stage):

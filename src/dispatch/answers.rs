@@ -115,7 +115,12 @@ impl<C: Client> Sink for Desk<C> {
                 Taught::Refused(frame) => {
                     let judged = judge(frame, true, request.hash());
                     self.hear(side, judged.report);
-                    Err((judged.verdict, Some((side, *frame))))
+                    // Only the PREPARE was sent.
+                    let verdict = match judged.verdict {
+                        Verdict::Maybe => Verdict::NotApplied,
+                        verdict => verdict,
+                    };
+                    Err((verdict, Some((side, *frame))))
                 }
                 Taught::Lost(_) => Err((Verdict::NotApplied, None)),
             }
