@@ -3,7 +3,7 @@
 import asyncio
 import struct
 
-from fakes import Fake, string
+from fakes import VOID, Client, Fake, string
 from proxy import Proxy
 
 SUPPORTED, ERROR, READY = 0x06, 0x00, 0x02
@@ -82,6 +82,29 @@ def test_a_cluster_that_only_speaks_version_3_is_spoken_to_in_it(tmp_path, reque
         await asyncio.to_thread(proxy.wait_ready)
         clusters = (await asyncio.to_thread(proxy.status))["clusters"]
         assert [it["connected"] for it in clusters.values()] == [True, True]
+        await asyncio.to_thread(proxy.stop)
+
+    asyncio.run(play())
+
+
+def test_what_a_cluster_of_version_3_missed_is_replayed_in_it(tmp_path, request):
+    async def play():
+        a, b = await Fake("A").start(), await Fake("B").start()
+        b.versions = (3,)
+        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
+        request.addfinalizer(proxy.stop)
+        await asyncio.to_thread(proxy.start)
+        await until_offered(proxy, 3)
+        client = await Client.open(proxy.port, version=3)
+        statement = await client.prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
+
+        b.versions = ()
+        b.hang_up()
+        assert await client.execute(statement, b"k", b"v") == (0x08, VOID)
+        assert await asyncio.to_thread(proxy.owed) == 1
+        b.versions = (3,)
+        await asyncio.to_thread(proxy.wait_drained, 20)
+        assert len(b.applied) == 1
         await asyncio.to_thread(proxy.stop)
 
     asyncio.run(play())

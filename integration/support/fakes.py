@@ -76,10 +76,10 @@ class Fake:
             writer.close()
 
     async def handle(self, writer, keyspace, stream, opcode, body, version=4):
-        answer, content = await self.answer(keyspace, opcode, body)
+        answer, content = await self.answer(keyspace, opcode, body, version)
         writer.write(struct.pack(">BBhBI", 0x80 | version, 0, stream, answer, len(content)) + content)
 
-    async def answer(self, keyspace, opcode, body):
+    async def answer(self, keyspace, opcode, body, version):
         if opcode == 0x01:
             await asyncio.sleep(self.ready_after)
             return 0x02, b""
@@ -91,7 +91,7 @@ class Fake:
             return await self.run(keyspace, body[4 : 4 + length].decode())
         if opcode == 0x09:
             (length,) = struct.unpack_from(">i", body)
-            return await self.prepare(body[4 : 4 + length].decode())
+            return await self.prepare(body[4 : 4 + length].decode(), version)
         if opcode == 0x0A:
             (length,) = struct.unpack_from(">H", body)
             return await self.run(keyspace, self.texts[body[2 : 2 + length]])
@@ -117,15 +117,16 @@ class Fake:
         await asyncio.sleep(self.applied_after)
         return 0x08, VOID
 
-    async def prepare(self, text):
+    async def prepare(self, text, version=4):
         identity = hashlib.md5((self.name + text).encode()).digest()
         self.texts[identity] = text
         await asyncio.sleep(self.prepared_after)
         markers = text.count("?")
-        variables = struct.pack(">iii", 1, markers, 0) + string("ks") + string("t")
+        key = b"" if version < 4 else struct.pack(">i", 0)
+        variables = struct.pack(">ii", 1, markers) + key + string("ks") + string("t")
         variables += b"".join(string(f"v{n}") + struct.pack(">H", 0x0D) for n in range(markers))
         if markers == 0:
-            variables = struct.pack(">iii", 0, 0, 0)
+            variables = struct.pack(">ii", 0, 0) + key
         return 0x08, struct.pack(">i", 4) + short_bytes(identity) + variables + struct.pack(">ii", 4, 0)
 
     def children(self, body):
@@ -149,9 +150,12 @@ class Fake:
 class Client:
     """Speaks to the proxy; every request is a future of opcode and body."""
 
+    version = 4
+
     @classmethod
-    async def open(cls, port, tls=None):
+    async def open(cls, port, tls=None, version=4):
         self = cls()
+        self.version = version
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         self.waiting, self.last = {}, 0
         self.task = asyncio.ensure_future(self.read())
@@ -170,7 +174,7 @@ class Client:
     def ask(self, opcode, body):
         self.last += 1
         future = self.waiting[self.last] = asyncio.get_running_loop().create_future()
-        self.writer.write(struct.pack(">BBhBI", 4, 0, self.last, opcode, len(body)) + body)
+        self.writer.write(struct.pack(">BBhBI", self.version, 0, self.last, opcode, len(body)) + body)
         return future
 
     def query(self, text):

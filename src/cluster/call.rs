@@ -169,7 +169,9 @@ impl Sink for Calls {
                 let (code, message) = Reply::of(frame).error().unwrap_or_default();
                 Err(Failure::Unteachable { code, message })
             }
-            Taught::Lost(lost @ Lost::Keyspace { .. }) => Err(Failure::Lost((*lost).clone())),
+            Taught::Lost(lost @ (Lost::Keyspace { .. } | Lost::Version(_))) => {
+                Err(Failure::Lost((*lost).clone()))
+            }
             Taught::Lost(_) => Err(Failure::Refused(Refused::Down)),
         };
         if let Some(Waiter::Lesson(to)) = self.waiting.borrow_mut().remove(&ticket) {
@@ -265,10 +267,13 @@ impl Line {
         let ticket = self.calls.ticket(Waiter::Answer(to));
         let sent = self.cluster.send(ticket, way, kind, body);
         let outcome = self.wait(ticket, sent, answer, within).await;
-        if let (Err(Failure::Lost(Lost::Version(_))), Some(lower)) = (&outcome, way.0.lower()) {
+        outcome.inspect_err(|failure| self.step_down(way.0, failure))
+    }
+
+    fn step_down(&self, from: Version, failure: &Failure) {
+        if let (Failure::Lost(Lost::Version(_)), Some(lower)) = (failure, from.lower()) {
             self.version.set(lower.min(self.version()));
         }
-        outcome
     }
 
     /// Has a statement prepared, and learns what the cluster calls it.
@@ -291,7 +296,7 @@ impl Line {
         let lesson = timeout(within, lesson).await;
         self.calls.waiting.borrow_mut().remove(&ticket);
         match lesson {
-            Ok(Ok(lesson)) => lesson,
+            Ok(Ok(lesson)) => lesson.inspect_err(|failure| self.step_down(way.0, failure)),
             // A PREPARE applies nothing, however it ends.
             Ok(Err(_)) | Err(_) => Err(Failure::Refused(Refused::Down)),
         }

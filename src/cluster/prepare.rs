@@ -21,7 +21,7 @@ pub enum Taught<'a> {
     Known(Prepared<'a>, Version),
     /// The node refused it: the answer is its ERROR.
     Refused(Frame<'a>),
-    /// The node is gone, refused the keyspace, or answered nonsense: nothing was applied.
+    /// The node is gone, refused the keyspace or the version, or answered nonsense: nothing was applied.
     Lost(&'a Lost),
 }
 
