@@ -10,31 +10,40 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks for ever. Connections that exist go on; the next ones are shown the new certificates.
 pub(super) async fn follow(config: Config) {
-    let nodes: Vec<_> = config
+    let mut nodes: Vec<_> = config
         .clusters
         .iter()
-        .filter_map(|(_, cluster)| Some((cluster.name.to_string(), cluster.tls.clone()?)))
+        .filter_map(|(_, cluster)| Some((cluster.name.to_string(), cluster.tls.clone()?, None)))
         .collect();
+    let mut told = None;
     if config.tls.is_none() && nodes.is_empty() {
         return;
     }
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if let Some(tls) = &config.tls {
-            tell("clients", tls.reload());
+            tell("clients", tls.reload(), &mut told);
         }
-        for (name, tls) in &nodes {
-            tell(name, tls.reload());
+        for (name, tls, told) in &mut nodes {
+            tell(name, tls.reload(), told);
         }
     }
 }
 
-fn tell(whose: &str, reloaded: Result<bool, Fault>) {
-    match reloaded {
-        Ok(false) => {}
-        Ok(true) => tracing::info!(whose, "certificates were read anew"),
-        Err(fault) => {
-            tracing::error!(whose, %fault, "new certificates cannot be used; those before stay");
+/// Says what is new; a fault that stays is `told` once.
+fn tell(whose: &str, reloaded: Result<bool, Fault>, told: &mut Option<String>) {
+    let fault = match reloaded {
+        Ok(is_new) => {
+            if is_new {
+                tracing::info!(whose, "certificates were read anew");
+            }
+            *told = None;
+            return;
         }
+        Err(fault) => fault.to_string(),
+    };
+    if told.as_ref() != Some(&fault) {
+        tracing::error!(whose, %fault, "new certificates cannot be used; those before stay");
+        *told = Some(fault);
     }
 }

@@ -102,27 +102,17 @@ impl<F: Files> End<F> {
         &self.files
     }
 
-    /// Reads the files again if they changed; whether they did. After an error all is as before.
+    /// Reads the files again if they changed; whether they did. After an error all is as before, and
+    /// the next call tries again: a file may become readable without a change to see.
     ///
     /// # Errors
     /// A [`Fault`] that names the file.
     pub fn reload(&self) -> Result<bool, Fault> {
-        let (before, stamp) = (self.loaded.load(), self.files.stamp());
-        if before.stamp == stamp {
+        if self.loaded.load().stamp == self.files.stamp() {
             return Ok(false);
         }
-        match self.files.load() {
-            Ok(renewed) => {
-                self.loaded.store(Arc::new(renewed));
-                Ok(true)
-            }
-            Err(fault) => {
-                // Told once for each change, not at every look.
-                let config = Arc::clone(&before.config);
-                self.loaded.store(Arc::new(Loaded { config, stamp }));
-                Err(fault)
-            }
-        }
+        self.loaded.store(Arc::new(self.files.load()?));
+        Ok(true)
     }
 }
 
