@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 
 import pytest
 
@@ -94,6 +95,44 @@ def test_a_certificate_that_is_replaced_is_shown_to_the_next_client(tmp_path, re
                 pass
         assert await after.query(INSERT) == (0x08, VOID)
         assert await before.query(INSERT) == (0x08, VOID)
+        await asyncio.to_thread(proxy.stop)
+
+    run(story)
+
+
+async def serving(tmp_path, request, authority):
+    """A proxy that speaks TLS to its clients alone, and the paths of its certificate and key."""
+    a, b = await Fake("A").start(), await Fake("B").start()
+    cert, key = authority.sign("proxy")
+    tls = {"cert": str(cert), "key": str(key)}
+    proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1, tls=tls)
+    await started(proxy, request)
+    return proxy, cert, key
+
+
+def test_who_never_shakes_hands_holds_nobody_up(tmp_path, request, authority):
+    async def story():
+        proxy, _, _ = await serving(tmp_path, request, authority)
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"\x16\x03\x01")
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        await asyncio.to_thread(proxy.stop)
+        assert time.monotonic() - began < 5
+        assert await reader.read() == b""
+
+    run(story)
+
+
+def test_ten_seconds_are_all_that_a_client_has_until_ready(tmp_path, request, authority):
+    async def story():
+        proxy, _, _ = await serving(tmp_path, request, authority)
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        await asyncio.sleep(6)
+        await writer.start_tls(authority.client(), server_hostname="127.0.0.1")
+        began = time.monotonic()
+        assert await reader.read() == b""
+        assert time.monotonic() - began < 6
         await asyncio.to_thread(proxy.stop)
 
     run(story)

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handshake::{Handshake, Refusal, Reply, offered};
 use super::outlet::Outlet;
 use super::sessions::Stay;
-use super::{Requests, Sessions, answer};
+use super::{Requests, answer};
 use crate::dispatch::Origin;
 use crate::socket::{Buffers, End, Handler, Next, Socket, Stream};
 use crate::telemetry::RequestKind;
@@ -33,22 +33,32 @@ pub(super) async fn converse<R: Requests<Outlet>>(stream: TcpStream, stay: Stay<
     let Ok(dialled) = stream.local_addr() else {
         return;
     };
-    let Some(mut stream) = secure(stream, &stay.sessions).await else {
+    let until = Instant::now() + HANDSHAKE_WITHIN;
+    let Some(mut stream) = secure(stream, &stay, until).await else {
         return;
     };
-    let end = speak(&mut stream, dialled, &stay).await;
+    let end = speak(&mut stream, dialled, &stay, until).await;
     tracing::debug!(?end, "client connection ended");
     if matches!(end, End::Closed) {
         Box::pin(linger(stream, stay.requests.buffers())).await;
     }
 }
 
-/// The TLS handshake, where clients have to make one.
-async fn secure(stream: TcpStream, sessions: &Sessions) -> Option<Stream> {
+/// The TLS handshake, where clients have to make one. Told to close, nobody waits for its end.
+async fn secure<R: Requests<Outlet>>(
+    stream: TcpStream,
+    stay: &Stay<R>,
+    until: Instant,
+) -> Option<Stream> {
+    let sessions = &stay.sessions;
     let Some(tls) = &sessions.tls else {
         return Some(Stream::Plain(stream));
     };
-    let accepted = Box::pin(timeout(HANDSHAKE_WITHIN, tls.accept(stream))).await;
+    let accept = Box::pin(timeout_at(until, tls.accept(stream)));
+    let accepted = tokio::select! {
+        accepted = accept => accepted,
+        () = stay.session.outbox.closed() => return None,
+    };
     let error = match accepted {
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => error.to_string(),
@@ -64,12 +74,13 @@ async fn speak<R: Requests<Outlet>>(
     stream: &mut Stream,
     dialled: SocketAddr,
     stay: &Stay<R>,
+    until: Instant,
 ) -> End {
     let mut socket = Socket::new(stream);
     let mut conversation = Conversation::new(stay, dialled);
     // The timer lives in a box of its own, which goes with the handshake.
     let greeting = drive(&mut socket, &mut conversation);
-    match Box::pin(timeout(HANDSHAKE_WITHIN, greeting)).await {
+    match Box::pin(timeout_at(until, greeting)).await {
         Ok(End::Returned) => socket.change(conversation.coding),
         Ok(end) => return end,
         Err(_elapsed) => return End::Lost(std::io::ErrorKind::TimedOut.into()),

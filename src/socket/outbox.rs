@@ -1,7 +1,8 @@
 //! Bytes on their way to a peer, and the task that must be woken to write them.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::task::Waker;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
 
 use super::Buffers;
 use crate::wire::Coding;
@@ -83,6 +84,19 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns once one of them was, for a task that does not drive the socket yet.
+    pub async fn closed(&self) {
+        poll_fn(|cx| {
+            self.enter(cx.waker());
+            self.leave();
+            match self.is_closed() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     pub(super) fn enter(&self, waker: &Waker) {

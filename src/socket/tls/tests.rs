@@ -235,7 +235,10 @@ impl Files for Flaky {
 
     fn load(&self) -> Result<Loaded<u64>, Fault> {
         if !self.is_readable.get() {
-            return Err(Fault::of(std::path::Path::new("cert.pem"), "permission denied"));
+            return Err(Fault::of(
+                std::path::Path::new("cert.pem"),
+                "permission denied",
+            ));
         }
         Ok(Loaded {
             config: Arc::new(self.number.get()),
