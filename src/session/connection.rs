@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -110,12 +110,13 @@ async fn drive<R: Requests<Outlet>>(
 
 /// Lets the client read the last answers: a socket that is closed with bytes of the client unread
 /// resets the connection, and what was on its way is lost.
-async fn linger(mut stream: Stream, buffers: &Buffers) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, buffers: &Buffers) {
     let mut unread = buffers.lend();
     let rest = async {
+        // In TLS this writes, which a client that reads nothing would never let end.
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         while stream
             .read_buf(&mut unread)
             .await
@@ -269,5 +270,22 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
             }),
         }
         Next::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_farewell_is_left_all_the_same() {
+        let (mine, theirs) = tokio::io::duplex(1);
+        // Nobody reads it, so that flushing, as TLS does for its last words, never ends.
+        let mut mine = tokio::io::BufWriter::new(mine);
+        mine.write_all(b"last words").await.unwrap();
+        let began = Instant::now();
+        linger(mine, &Buffers::default()).await;
+        assert_eq!(began.elapsed(), LINGER);
+        drop(theirs);
     }
 }
