@@ -3,7 +3,7 @@
 import asyncio
 import struct
 
-from fakes import VOID, Client, Fake, string
+from fakes import VOID, Client, Fake, long_bytes, short_bytes, string
 from proxy import Proxy
 
 SUPPORTED, ERROR, READY = 0x06, 0x00, 0x02
@@ -105,6 +105,28 @@ def test_what_a_cluster_of_version_3_missed_is_replayed_in_it(tmp_path, request)
         b.versions = (3,)
         await asyncio.to_thread(proxy.wait_drained, 20)
         assert len(b.applied) == 1
+        await asyncio.to_thread(proxy.stop)
+
+    asyncio.run(play())
+
+
+def test_what_was_left_unset_is_not_made_null_by_version_3(tmp_path, request):
+    async def play():
+        a, b = await Fake("A").start(), await Fake("B").start()
+        b.versions = ()
+        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
+        request.addfinalizer(proxy.stop)
+        await asyncio.to_thread(proxy.start)
+        client = await Client.open(proxy.port)
+        statement = await client.prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
+        bound = long_bytes(b"k") + struct.pack(">i", -2)
+        unset = short_bytes(statement) + struct.pack(">HBH", 1, 1, 2) + bound
+        assert await client.ask(0x0A, unset) == (0x08, VOID)
+
+        b.versions = (3,)
+        await asyncio.to_thread(proxy.wait_drained, 20)
+        assert b.applied == []
+        assert (await asyncio.to_thread(proxy.status))["replay"]["dead_letters"] == 1
         await asyncio.to_thread(proxy.stop)
 
     asyncio.run(play())

@@ -26,6 +26,7 @@ const LESSONS_MAX: usize = 4_096;
 /// Times that a node may forget a statement before the record counts as not applied.
 const LESSONS_TRIED_MAX: usize = 3;
 
+const NO_UNSET: &str = "the cluster speaks version 3, which has no unset values";
 const TYPES_CHANGED: &str = "the bound columns do not have the types that it was written for";
 
 /// What the cluster calls the statements that were prepared in one keyspace, by their text.
@@ -58,6 +59,10 @@ impl Applier {
     }
 
     async fn run(&self, record: &Record, shift: bool) -> Result<Reply, Trouble> {
+        // Version 3 reads them as null: what nobody wrote would be deleted.
+        if self.line.version() == Version::V3 && leaves_unset(record) {
+            return Err(Trouble::Unset);
+        }
         let timestamp = record
             .timestamp
             .map(|at| if shift { at.saturating_add(1) } else { at });
@@ -220,6 +225,11 @@ impl Applier {
     }
 }
 
+fn leaves_unset(record: &Record) -> bool {
+    let mut values = record.statements.iter().flat_map(Statement::values);
+    values.any(|(_, value)| value == record::Value::Unset)
+}
+
 /// The keyspace of those children that go as text: one session wrote them all.
 fn of_texts(children: &[Statement]) -> Option<&str> {
     let texts = children.iter().filter(|child| child.bind_types == 0);
@@ -257,6 +267,7 @@ impl Apply for Applier {
             Err(Trouble::NotApplied(text)) => Applied::NotApplied(text),
             Err(Trouble::Refused(text)) => Applied::Refused(text),
             Err(Trouble::TypesChanged) => Applied::Unfit(TYPES_CHANGED.to_owned()),
+            Err(Trouble::Unset) => Applied::Unfit(NO_UNSET.to_owned()),
         }
     }
 }
@@ -268,6 +279,7 @@ enum Trouble {
     NotApplied(String),
     Refused(String),
     TypesChanged,
+    Unset,
 }
 
 impl Trouble {
