@@ -283,15 +283,25 @@ impl<S: Sink> Cluster<S> {
         Ok(connection)
     }
 
-    fn address(&self) -> String {
+    /// Contact points, at least one.
+    fn points(&self) -> usize {
+        self.config.contact_points.as_slice().len().max(1)
+    }
+
+    fn address(&self, host: usize) -> String {
         let points = self.config.contact_points.as_slice();
         points
-            .get(self.host.get() % points.len().max(1))
+            .get(host % self.points())
             .map(ContactPoint::to_string)
             .unwrap_or_default()
     }
 
-    fn dialled(&self, outcome: Result<(), &Lost>) {
+    /// Whether connections to another node are wanted by now.
+    fn has_moved(&self, from: usize) -> bool {
+        self.host.get() % self.points() != from % self.points()
+    }
+
+    fn dialled(&self, host: usize, outcome: Result<(), &Lost>) {
         match outcome {
             Ok(()) => {
                 self.redial_after.set(REDIAL_MIN);
@@ -299,19 +309,25 @@ impl<S: Sink> Cluster<S> {
             }
             // The node is there; only the keyspace or the version is not.
             Err(Lost::Keyspace { .. } | Lost::Version(_)) => {}
-            Err(Lost::Dial(_) | Lost::Broken(_)) => {
-                self.host.set(self.host.get() + 1);
-                let after = self.redial_after.get();
-                // The next contact point is tried at once; the pause comes after a whole round.
-                if self
-                    .host
-                    .get()
-                    .is_multiple_of(self.config.contact_points.as_slice().len().max(1))
-                {
-                    self.redial_at.set(Some(Instant::now() + after));
-                    self.redial_after.set((after * 2).min(REDIAL_MAX));
-                }
-            }
+            // Of several that failed there together, the first moves all on.
+            Err(Lost::Dial(_) | Lost::Broken(_)) if host != self.host.get() => {}
+            Err(Lost::Dial(_) | Lost::Broken(_)) => self.move_on(),
+        }
+    }
+
+    /// The next contact point is tried at once; the pause comes after a whole round. All connections
+    /// are to one node, as one teaches it what another asks for: those that are left of the node before
+    /// go, too.
+    fn move_on(&self) {
+        let host = self.host.get() + 1;
+        self.host.set(host);
+        if 1 < self.points() {
+            self.connections().iter().for_each(|it| it.outbox.abort());
+        }
+        if host.is_multiple_of(self.points()) {
+            let after = self.redial_after.get();
+            self.redial_at.set(Some(Instant::now() + after));
+            self.redial_after.set((after * 2).min(REDIAL_MAX));
         }
     }
 
@@ -383,7 +399,8 @@ async fn serve<S: Sink>(
     connection: &Rc<Connection<S::Ticket>>,
     keyspace: Option<&str>,
 ) -> Lost {
-    let address = cluster.address();
+    let host = cluster.host.get();
+    let address = cluster.address(host);
     let within = cluster.config.connect_timeout;
     let wish = dial::Wish {
         address: &address,
@@ -397,11 +414,14 @@ async fn serve<S: Sink>(
     let mut socket = match dial::dial(wish, &cluster.buffers).await {
         Ok(socket) => socket,
         Err(lost) => {
-            cluster.dialled(Err(&lost));
+            cluster.dialled(host, Err(&lost));
             return lost;
         }
     };
-    cluster.dialled(Ok(()));
+    if cluster.has_moved(host) {
+        return Lost::Dial("another node is used by now".to_owned());
+    }
+    cluster.dialled(host, Ok(()));
     connection.outbox.change(coding);
     connection.ready(&cluster.buffers);
     cluster.bound.borrow_mut().shrink();

@@ -252,3 +252,51 @@ fn a_fingerprint_is_this_number_in_every_version() {
     assert_eq!(fingerprint(b"abc"), 0xba78_16bf_8f01_cfea);
     assert_ne!(fingerprint(b""), 0);
 }
+
+/// One node teaches a connection what another connection asks for: they must be to the same.
+#[tokio::test]
+async fn a_node_that_takes_no_more_connections_is_left_by_all() {
+    let nodes = [(); 2].map(|()| Rc::new(RefCell::new(Node::new(SMALLINT, 0))));
+    let mut listeners = Vec::new();
+    for _ in 0..2 {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let points: Vec<_> = listeners
+        .iter()
+        .map(|it| ContactPoint {
+            host: "127.0.0.1".to_owned(),
+            port: it.local_addr().unwrap().port(),
+        })
+        .collect();
+    let points = ContactPoints::new(points[0].clone(), [points[1].clone()]);
+    let config = Arc::new(Config::new(Name::new("b").unwrap(), points));
+    let seen: Vec<_> = nodes.iter().map(Rc::clone).collect();
+    LocalSet::new()
+        .run_until(async move {
+            let mut loops = Vec::new();
+            for (listener, node) in listeners.into_iter().zip(seen) {
+                loops.push(tokio::task::spawn_local(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        tokio::task::spawn_local(serve(stream, Rc::clone(&node)));
+                    }
+                }));
+            }
+            let applier = Applier::new(Line::new(Side::B, config, Rc::default()), WITHIN);
+            let plain = kept::Child {
+                keyspace: None,
+                ..text()
+            };
+            let first = applier.apply(Side::B, batch(&[plain]), false).await;
+            assert_eq!(first, Applied::Done);
+            loops.remove(0).abort();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut all = Vec::new();
+            for _ in 0..10 {
+                let record = batch(&[prepared(SMALLINT)]);
+                all.push(applier.apply(Side::B, record, false).await);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            assert_eq!(all.last(), Some(&Applied::Done), "{all:?}");
+        })
+        .await;
+}
