@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use helix_proxy::app;
 use helix_proxy::cli::{self, Terminal};
 use helix_proxy::config::{self, Config, Faults, Flags};
+use helix_proxy::session::Users;
 use helix_proxy::telemetry::log;
 
 const USAGE: u8 = 2;
@@ -32,6 +33,11 @@ enum Verb {
         /// The file to check
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Print the line of a user for the file auth.users; the password is read from standard input
+    User {
+        /// What the user is called
+        name: String,
     },
     #[command(flatten)]
     Ask(cli::Command),
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Run(run) => self::run(run),
         Verb::Check { config } => check(&config),
+        Verb::User { name } => user(&name),
         Verb::Ask(command) => ask(&command),
     }
 }
@@ -125,6 +132,20 @@ fn check(path: &std::path::Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(faults) => fail(USAGE, &faults.to_string()),
+    }
+}
+
+fn user(name: &str) -> ExitCode {
+    let mut password = String::new();
+    if let Err(error) = io::stdin().read_line(&mut password) {
+        return fail(1, &format!("the password cannot be read: {error}"));
+    }
+    match Users::line(name, password.trim_end_matches(['\r', '\n'])) {
+        Ok(line) => {
+            print(&mut io::stdout(), &line);
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(USAGE, why),
     }
 }
 

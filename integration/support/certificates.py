@@ -23,6 +23,13 @@ class Authority:
         self._openssl("x509", "-req", "-in", request, "-out", cert, *signed)
         return cert, key
 
+    def keystore(self, name, host):
+        """A PKCS#12 file of a new certificate, its password "keystore"."""
+        cert, key = self.sign(name, host)
+        path = self.folder / f"{name}.p12"
+        self._openssl("pkcs12", "-export", "-in", cert, "-inkey", key, "-out", path, "-passout", "pass:keystore")
+        return path
+
     def server(self, name="server"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.sign(name))

@@ -18,9 +18,11 @@ SETTLE_SECONDS = 20
 class Node:
     """A cluster of one node; what is asked here goes to it directly, never through the proxy."""
 
-    def __init__(self, name, address):
+    def __init__(self, name, address, **options):
+        """`options` are the driver's, such as credentials."""
         self.name = name
         self.address = address
+        self._options = options
         self._driver = None
 
     def __repr__(self):
@@ -78,6 +80,7 @@ class Node:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             reconnection_policy=ConstantReconnectionPolicy(0.3, None),
             connect_timeout=10,
+            **self._options,
         )
         last = None
         for _ in range(SETTLE_SECONDS):

@@ -380,7 +380,7 @@ KINDS = {
 class Load:
     """All streams over a few connections: `with Load(port) as load: ...`, then `load.log`."""
 
-    def __init__(self, port, address="127.0.0.1", *, streams=6, rate=40, reads=0.3, seed=1, kinds=None):
+    def __init__(self, port, address="127.0.0.1", *, streams=6, rate=40, reads=0.3, seed=1, kinds=None, **options):
         self.run = f"r{time.time_ns() // 1_000_000:x}"
         self.rate, self.reads, self.seed = rate, reads, seed
         self.kinds = [kind for kind, weight in (kinds or KINDS).items() for _ in range(weight)]
@@ -390,7 +390,7 @@ class Load:
         self._prepared = {}
         self._preparing = threading.Lock()
         # One connection lets the driver give the timestamp, the other leaves it to the proxy.
-        self.sessions = [through(port, address, timestamp_generator=self.clock.next) for _ in range(2)]
+        self.sessions = [through(port, address, timestamp_generator=self.clock.next, **options) for _ in range(2)]
         self.sessions[1].use_client_timestamp = False
         self.streams = [
             Stream(self, number, self.sessions[number % 2], number % 2, stamped_in_text=number % 3 == 2)

@@ -28,7 +28,8 @@ class Proxy:
     """`directory` keeps the configuration, the queue and the log, so that a restart finds what was owed."""
 
     def __init__(
-        self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), cluster_tls=None, **settings
+        self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), cluster_tls=None,
+        cluster_b=None, **settings
     ):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -38,6 +39,7 @@ class Proxy:
         self.file = self.directory / "helix-proxy.yaml"
         self.log = self.directory / "helix-proxy.log"
         each = [{"compression": it} | ({"tls": cluster_tls} if cluster_tls else {}) for it in compression]
+        each[1] |= cluster_b or {}
         self.file.write_text(as_yaml(self._configuration(a, b, each, settings)))
 
     def _configuration(self, a, b, each, settings):

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::observer::{Observer, Seen};
 use super::store::Store;
-use super::{Ends, certificates, cluster_config, replayer, worker};
+use super::{Ends, cluster_config, renewal, replayer, worker};
 use crate::cluster::call::Line;
 use crate::config::Config;
 use crate::control::{Access, Admin, serve as serve_admin};
@@ -92,7 +92,7 @@ pub(super) fn start(
         tasks.spawn_local(Rc::clone(&reporter).follow(side));
     }
     tasks.spawn_local(store.keep_versions(reporter.versions()));
-    tasks.spawn_local(certificates::follow(config.clone()));
+    tasks.spawn_local(renewal::follow(config.clone()));
     let published = Seen {
         connected: seen.clone(),
         states: states_seen,

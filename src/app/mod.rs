@@ -6,10 +6,10 @@
 //! worker threads: one Desk and its clients each, nothing shared but what `Shared` holds
 //! ```
 
-mod certificates;
 mod control;
 mod files;
 mod observer;
+mod renewal;
 mod replayer;
 mod signals;
 mod store;
@@ -101,6 +101,10 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;
     control.first_look(FIRST_LOOK).await;
     control.let_clients_in(acceptor);
+    if let Some(users) = &config.users {
+        let users = users.path().display();
+        tracing::info!(%users, "clients log in here, and share the service account of each cluster");
+    }
     tracing::info!(listen = %config.session.listen, admin = %config.admin.listen, "serving");
 
     let mut signals = Signals::new()?;

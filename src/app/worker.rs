@@ -64,7 +64,12 @@ async fn work(luggage: Luggage) {
         stop,
     } = luggage;
     let configs = Pair::from_fn(|side| cluster_config(&config, side));
-    let sessions = Sessions::secured(config.session, shared.news.load().offered, config.tls);
+    let sessions = Sessions::secured(
+        config.session,
+        shared.news.load().offered,
+        config.tls,
+        config.users,
+    );
     let offers = follow_offer(Rc::clone(&sessions), Arc::clone(&shared));
     let desk: Rc<Desk<Outlet>> = Desk::new(shared, &configs, Rc::new(metrics));
     let mut loops: JoinSet<()> = desk.start();

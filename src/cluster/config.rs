@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Account;
 use crate::socket::tls;
 use crate::wire::{Compression, Version};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub compression: Option<Compression>,
     /// Encryption to its nodes. Default none.
     pub tls: Option<Arc<tls::Client>>,
+    /// Who the proxy is there. Default nobody, for clusters that ask nobody.
+    pub account: Option<Account>,
 }
 
 impl Config {
@@ -43,6 +46,7 @@ impl Config {
             protocol_max: ProtocolMax::V4,
             compression: None,
             tls: None,
+            account: None,
         }
     }
 }

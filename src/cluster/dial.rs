@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Lost;
+use super::{Account, Lost};
 use crate::socket::tls::Client;
 use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket, Stream};
 use crate::wire::code::{self, Effect};
 use crate::wire::header::{Direction, HeaderFault};
-use crate::wire::request::{Query, startup::Startup};
+use crate::wire::request::{Credentials, Query, startup::Startup};
 use crate::wire::response::error;
 use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
 
@@ -25,6 +25,7 @@ pub(super) struct Wish<'a> {
     pub(super) version: Version,
     pub(super) compression: Option<Compression>,
     pub(super) tls: Option<&'a Client>,
+    pub(super) account: Option<&'a Account>,
     /// Unquoted.
     pub(super) keyspace: Option<&'a str>,
     /// For all of it.
@@ -72,14 +73,38 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost
     let (version, coding) = (wish.version, wish.coding());
     let body = |out: &mut Vec<u8>| Startup::put_own(out, wish.asked());
     let way = (version, Coding::Plain);
-    ask(&mut socket, way, Opcode::Startup, buffers, body).await?;
+    let answer = ask(&mut socket, way, Opcode::Startup, buffers, body).await?;
     socket.change(coding);
+    if answer == Opcode::Authenticate {
+        log_in(&mut socket, wish, buffers).await?;
+    }
     if let Some(keyspace) = wish.keyspace {
         let text = format!("USE {}", quoted(keyspace));
         let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, version);
         ask(&mut socket, (version, coding), Opcode::Query, buffers, body).await?;
     }
     Ok(socket)
+}
+
+/// Says who we are, coded as STARTUP agreed.
+async fn log_in(
+    socket: &mut Socket<Stream>,
+    wish: &Wish<'_>,
+    buffers: &Buffers,
+) -> Result<(), Lost> {
+    let Some(Account {
+        username, password, ..
+    }) = wish.account
+    else {
+        let text = "the cluster asks for credentials, and the configuration has none (auth)";
+        return Err(Lost::Dial(text.to_owned()));
+    };
+    let credentials = Credentials { username, password };
+    let body = |out: &mut Vec<u8>| credentials.put(out);
+    let way = (wish.version, wish.coding());
+    ask(socket, way, Opcode::AuthResponse, buffers, body)
+        .await
+        .map(drop)
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
@@ -95,14 +120,15 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// One request and its answer on a connection that nobody else uses yet.
+/// One request and its answer on a connection that nobody else uses yet: the opcode of one that lets
+/// us go on.
 async fn ask(
     socket: &mut Socket<Stream>,
     (version, coding): (Version, Coding),
     opcode: Opcode,
     buffers: &Buffers,
     body: impl FnOnce(&mut Vec<u8>),
-) -> Result<(), Lost> {
+) -> Result<Opcode, Lost> {
     let outbox = Outbox::default();
     outbox.change(coding);
     outbox.put(buffers, |out| {
@@ -127,7 +153,7 @@ async fn ask(
 /// Takes the first answer of a handshake step.
 struct First {
     step: Opcode,
-    answer: Option<Result<(), Lost>>,
+    answer: Option<Result<Opcode, Lost>>,
 }
 
 impl Handler for First {
@@ -135,11 +161,11 @@ impl Handler for First {
 
     fn frame(&mut self, frame: Frame<'_>) -> Next {
         self.answer = Some(match frame.header.opcode {
-            Opcode::Ready | Opcode::Result => Ok(()),
-            Opcode::Authenticate => Err(Lost::Dial(
-                "the cluster asks for credentials, not supported yet".to_owned(),
-            )),
             Opcode::Error => Err(refusal(&frame, self.step)),
+            answer if follows(self.step, answer) => Ok(answer),
+            Opcode::AuthChallenge => Err(Lost::Dial(
+                "the cluster wants more than a name and a password".to_owned(),
+            )),
             other => Err(Lost::Dial(format!(
                 "unexpected {other:?} during the handshake"
             ))),
@@ -153,6 +179,15 @@ impl Handler for First {
 
     fn limit(&self) -> usize {
         HANDSHAKE_FRAME_MAX
+    }
+}
+
+/// Whether a node lets us go on with this answer.
+const fn follows(step: Opcode, answer: Opcode) -> bool {
+    match step {
+        Opcode::Startup => matches!(answer, Opcode::Ready | Opcode::Authenticate),
+        Opcode::AuthResponse => matches!(answer, Opcode::AuthSuccess),
+        _ => matches!(answer, Opcode::Result),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A [`Cluster`] sends on behalf of opaque tickets and hands what comes back to its [`Sink`], bytes
 //! still in the read buffer. It knows its own [`Side`] as a label only, and never the other one.
 
+mod account;
 pub mod call;
 mod config;
 pub mod connection;
@@ -26,6 +27,7 @@ use crate::wire::request::Prepare;
 use crate::wire::{Frame, NodeStream, Opcode, Version};
 
 pub use crate::wire::Compression;
+pub use account::{Account, Kept};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::{Answers, Owner, State};
@@ -407,6 +409,7 @@ async fn serve<S: Sink>(
         version: connection.version,
         compression: cluster.config.compression,
         tls: cluster.config.tls.as_deref(),
+        account: cluster.config.account.as_ref(),
         keyspace,
         within,
     };

@@ -15,7 +15,7 @@ use super::fault::{Fault, did_you_mean};
 use super::host::Host;
 use super::read::Reader;
 use super::routing::policy;
-use super::{Clusters, Config, tls};
+use super::{Clusters, Config, auth, tls};
 
 const SHORTEST: Duration = Duration::from_millis(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
@@ -52,7 +52,7 @@ pub(super) fn assemble(r: &mut Reader, host: &Host) -> Option<Config> {
     let mut clusters = names
         .0
         .into_iter()
-        .map(|(side, name)| cluster(r, side, name, protocol_max));
+        .map(|(side, name)| cluster(r, side, name, protocol_max, host));
     let (a, b) = (clusters.next()?, clusters.next());
     drop(clusters);
     let config = Config {
@@ -64,6 +64,7 @@ pub(super) fn assemble(r: &mut Reader, host: &Host) -> Option<Config> {
         replay: replay(r),
         log: log(r),
         tls: tls::server(r),
+        users: auth::users(r),
         instance,
         clusters: Clusters {
             a: a?,

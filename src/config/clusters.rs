@@ -8,10 +8,11 @@ use crate::pair::Side;
 
 use super::build::HOUR;
 use super::fault::did_you_mean;
+use super::host::Host;
 use super::read::Reader;
 use super::redact::shown;
 use super::routing::RANDOM;
-use super::{Config, tls, value};
+use super::{Config, auth, tls, value};
 
 const B: &str = "clusters.b";
 
@@ -66,6 +67,7 @@ pub(super) fn cluster(
     side: Side,
     name: Name,
     protocol_max: ProtocolMax,
+    host: &Host,
 ) -> Option<cluster::Config> {
     let key = |word: &str| cluster_key(side, word);
     let contact_points = contact_points(r, &key("contact_points"));
@@ -94,6 +96,7 @@ pub(super) fn cluster(
         ],
     );
     let tls = tls::client(r, &key("tls"));
+    let account = auth::account(r, &key("auth"), host);
     Some(cluster::Config {
         name,
         contact_points: contact_points?,
@@ -102,6 +105,7 @@ pub(super) fn cluster(
         protocol_max,
         compression,
         tls,
+        account,
     })
 }
 

@@ -6,12 +6,14 @@ const NAME_FILES: [&str; 2] = ["/proc/sys/kernel/hostname", "/etc/hostname"];
 const NAME_VARIABLE: &str = "HOSTNAME";
 
 /// What the defaults depend on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Host {
     /// The host's name.
     pub name: String,
     /// Cores that this process may use, by affinity and control group.
     pub cores: NonZeroUsize,
+    /// Looks an environment variable up.
+    pub variable: fn(&str) -> Option<String>,
 }
 
 impl Host {
@@ -22,6 +24,7 @@ impl Host {
         Self {
             name: name(),
             cores,
+            variable: |name| std::env::var(name).ok(),
         }
     }
 }

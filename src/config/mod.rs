@@ -6,6 +6,7 @@
 //! All faults are reported at once, each with its line and key. A key that is designed but not
 //! built is a fault as well: a configuration that loads does all that it says.
 
+mod auth;
 mod build;
 mod clusters;
 mod fault;
@@ -59,6 +60,8 @@ pub struct Config {
     pub log: log::Config,
     /// Encryption to clients. Default none.
     pub tls: Option<Arc<Server>>,
+    /// Who may log in. Default whoever connects.
+    pub users: Option<Arc<session::Users>>,
 }
 
 /// The clusters: A always, B unless this is a plain pass-through.

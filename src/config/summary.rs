@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::cluster::{self, Compression};
+use crate::cluster::{self, Compression, Kept};
 use crate::pair::Side;
 use crate::policy::{
     Ack, Failover, Journal, OnQueueFailure, Preferred, ReadStrategy, WriteStrategy,
@@ -63,6 +63,14 @@ impl Config {
                 page.text("      ca", &files.ca.to_string_lossy());
                 page.identity("      ", files.identity.as_ref());
                 page.line("      verify_hostname", files.verify_hostname);
+            }
+            if let Some(account) = &cluster.account {
+                page.section("    auth");
+                page.text("      username", &account.username);
+                match &account.kept {
+                    Kept::Variable(name) => page.text("      password_env", name),
+                    Kept::File(path) => page.text("      password_file", &path.to_string_lossy()),
+                }
             }
         }
     }
@@ -171,6 +179,10 @@ impl Config {
             },
         );
         page.text("  level", &self.log.filter);
+        if let Some(users) = &self.users {
+            page.section("auth").line("  mode", "service");
+            page.text("  users", &users.path().to_string_lossy());
+        }
         if let Some(tls) = &self.tls {
             let files = tls.files();
             page.section("tls").identity("  ", Some(&files.identity));

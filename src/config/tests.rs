@@ -16,6 +16,7 @@ fn host() -> Host {
     Host {
         name: "here".to_owned(),
         cores: NonZeroUsize::new(4).expect("not zero"),
+        variable: |name| (name == "PASSWORD").then(|| "hunter2".to_owned()),
     }
 }
 
@@ -109,8 +110,12 @@ fn every_key_is_read_or_refused() {
     let refused: BTreeSet<_> = reader
         .into_faults()
         .into_iter()
-        // The files of the sample are not there.
-        .filter(|fault| !fault.key.ends_with("tls"))
+        // The files and variables of the sample are not there.
+        .filter(|fault| {
+            !["tls", "auth", "auth.users", "password_env"]
+                .iter()
+                .any(|key| fault.key.ends_with(key))
+        })
         .map(|fault| {
             assert_eq!(fault.text, "not supported yet", "{fault}");
             fault.key.replace(".a.", ".*.").replace(".b.", ".*.")
@@ -255,6 +260,18 @@ const WRONG: &[Case] = &[
     (
         "reads: { prefer_fresh: yes }",
         "x.yaml:2:24: reads.prefer_fresh: expected true or false, found \"yes\"",
+    ),
+    (
+        "auth: { mode: service }",
+        "x.yaml:2:1: auth: mode: service and users, the file of names and hashes, are needed",
+    ),
+    (
+        "auth: { mode: service, users: absent }",
+        "x.yaml:2:31: auth.users: absent: No such file or directory (os error 2)",
+    ),
+    (
+        "auth: { mode: passthrough, users: absent }",
+        "x.yaml:2:15: auth.mode: \"passthrough\" is not supported yet",
     ),
     (
         "tls: { cert: x.pem }",

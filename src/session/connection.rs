@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::handshake::{Handshake, Refusal, Reply, offered};
+use super::handshake::{Handshake, Refusal, Reply, excerpt, offered};
 use super::outlet::Outlet;
 use super::sessions::Stay;
 use super::{Requests, answer};
@@ -18,13 +18,16 @@ use crate::dispatch::Origin;
 use crate::socket::{Buffers, End, Handler, Next, Socket, Stream};
 use crate::telemetry::RequestKind;
 use crate::wire::header::{Direction, HeaderFault};
+use crate::wire::request::Credentials;
 use crate::wire::response::supported;
-use crate::wire::{Coding, Frame, Opcode, Version};
+use crate::wire::{Coding, Frame, Opcode, Version, code, put};
 
 /// For all that comes before READY.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// The largest body accepted before READY.
 const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
+/// The class that AUTHENTICATE names: drivers know by it that a name and a password are wanted.
+const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
 /// For the client to close after we did.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -79,13 +82,34 @@ async fn speak<R: Requests<Outlet>>(
     let mut socket = Socket::new(stream);
     let mut conversation = Conversation::new(stay, dialled);
     // The timer lives in a box of its own, which goes with the handshake.
-    let greeting = drive(&mut socket, &mut conversation);
+    let greeting = greet(&mut socket, &mut conversation);
     match Box::pin(timeout_at(until, greeting)).await {
-        Ok(End::Returned) => socket.change(conversation.coding),
-        Ok(end) => return end,
-        Err(_elapsed) => return End::Lost(std::io::ErrorKind::TimedOut.into()),
+        Ok(End::Returned) => drive(&mut socket, &mut conversation).await,
+        Ok(end) => end,
+        Err(_elapsed) => End::Lost(std::io::ErrorKind::TimedOut.into()),
     }
-    drive(&mut socket, &mut conversation).await
+}
+
+/// All that comes before the first request.
+async fn greet<R: Requests<Outlet>>(
+    socket: &mut Socket<&mut Stream>,
+    conversation: &mut Conversation<'_, R>,
+) -> End {
+    loop {
+        let end = drive(socket, conversation).await;
+        if !matches!(end, End::Returned) {
+            return end;
+        }
+        if let Some(coding) = conversation.coding.take() {
+            socket.change(coding);
+        }
+        if let Some(claim) = conversation.claim.take() {
+            conversation.check(claim).await;
+        }
+        if conversation.handshake.is_ready() {
+            return End::Returned;
+        }
+    }
 }
 
 /// Drives the socket, and once more at once where a pause ended by what was flushed last: the
@@ -134,9 +158,18 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, buffers: &Buffe
 struct Conversation<'a, R: Requests<Outlet>> {
     stay: &'a Stay<R>,
     handshake: Handshake,
-    /// What STARTUP agreed on.
-    coding: Coding,
+    /// What STARTUP agreed on, until the socket knows it.
+    coding: Option<Coding>,
+    /// Who the client says that it is, until that is checked.
+    claim: Option<Claim>,
     origin: Origin<Outlet>,
+}
+
+/// Credentials that are to be checked, and where the answer goes.
+struct Claim {
+    to: (Version, i16),
+    username: String,
+    password: String,
 }
 
 impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
@@ -144,8 +177,9 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         let version = stay.session.state.borrow().version;
         Self {
             stay,
-            handshake: Handshake::new(version),
-            coding: Coding::Plain,
+            handshake: Handshake::new(version, stay.sessions.users.is_some()),
+            coding: None,
+            claim: None,
             origin: Origin {
                 client: Outlet::new(Rc::clone(&stay.session)),
                 version,
@@ -164,18 +198,43 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         self.stay.requests.request(&self.origin, frame);
     }
 
-    fn start(&mut self, version: Version) {
+    /// What follows the answer to STARTUP is coded so.
+    fn start(&mut self, version: Version, coding: Coding) {
         self.origin.version = version;
         self.stay.session.state.borrow_mut().version = version;
+        self.stay.session.outbox.change(coding);
+        self.coding = Some(coding);
+    }
+
+    /// Lets the client in, or tells it why not and closes.
+    async fn check(&mut self, claim: Claim) {
+        let Claim {
+            to,
+            username,
+            password,
+        } = claim;
+        let session = &self.stay.session;
+        let is_known = match &self.stay.sessions.users {
+            Some(users) => users.knows(&username, password).await,
+            None => false,
+        };
+        if is_known {
+            session.put(to, 0, Opcode::AuthSuccess, |body| put::bytes(body, &[]));
+            self.handshake.let_in();
+        } else {
+            self.refuse(to, &Refusal::Credentials(excerpt(&username)));
+            session.outbox.close();
+        }
     }
 
     fn refuse(&self, to: (Version, i16), refusal: &Refusal) -> Next {
         // A version that is not offered is answered in the highest that is.
         let version = to.0.min(self.handshake.version_max());
         let stream = refusal.stream(to.1);
+        let sentence = refusal.to_string();
         self.stay
             .session
-            .protest((version, stream), &refusal.to_string());
+            .protest((version, stream), refusal.code(), &sentence);
         if !refusal.is_fatal() {
             return Next::Continue;
         }
@@ -223,7 +282,8 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
     fn fault(&mut self, fault: HeaderFault) {
         let told = answer::fault(&fault, self.handshake.version_max());
         let to = (self.origin.version, told.stream);
-        self.stay.session.protest(to, &told.sentence);
+        let code = code::PROTOCOL_ERROR;
+        self.stay.session.protest(to, code, &told.sentence);
         self.part(&fault);
     }
 
@@ -255,9 +315,22 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
             Reply::Pass(frame) => self.pass(frame),
             Reply::Ready(coding) => {
                 session.put(to, 0, Opcode::Ready, |_body| {});
-                session.outbox.change(coding);
-                self.coding = coding;
-                self.start(to.0);
+                self.start(to.0, coding);
+                return Next::Return;
+            }
+            Reply::Authenticate(coding) => {
+                session.put(to, 0, Opcode::Authenticate, |body| {
+                    put::string(body, AUTHENTICATOR);
+                });
+                self.start(to.0, coding);
+                return Next::Return;
+            }
+            Reply::Check(Credentials { username, password }) => {
+                self.claim = Some(Claim {
+                    to,
+                    username: username.to_owned(),
+                    password: password.to_owned(),
+                });
                 return Next::Return;
             }
             Reply::Refuse(refusal) => return self.refuse(to, &refusal),

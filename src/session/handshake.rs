@@ -3,14 +3,16 @@
 //! ```text
 //! Greeting --OPTIONS--> Greeting
 //! Greeting --STARTUP--> Ready(version) --OPTIONS, REGISTER, requests--> Ready(version)
+//! Greeting --STARTUP--> Authenticating(version) --AUTH_RESPONSE--> Ready(version), where clients log in
 //! ```
 //! Sentences are those of Cassandra 4 where it has one: drivers read some of them. As there, a
 //! well-formed message at the wrong time costs an error and not the connection.
 
 use crate::wire::header::{FLAG_BETA, FLAG_COMPRESSED, FLAG_PAYLOAD, FLAG_TRACING, FLAG_WARNINGS};
+use crate::wire::request::Credentials;
 use crate::wire::request::register::Events;
 use crate::wire::request::startup::Startup;
-use crate::wire::{Coding, Compression, Cursor, Frame, Malformed, Opcode, Version};
+use crate::wire::{Coding, Compression, Cursor, Frame, Malformed, Opcode, Version, code};
 
 /// Flags that exist. Servers pass over those that mean nothing on a request.
 const FLAGS_KNOWN: u8 = FLAG_BETA | FLAG_COMPRESSED | FLAG_PAYLOAD | FLAG_TRACING | FLAG_WARNINGS;
@@ -23,12 +25,15 @@ const CQL_MAJOR_MIN: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Handshake {
     version_max: Version,
+    /// Whether clients have to log in.
+    logs_in: bool,
     stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Greeting,
+    Authenticating(Version),
     Ready(Version),
 }
 
@@ -39,6 +44,10 @@ pub(super) enum Reply<'a> {
     Pass(Frame<'a>),
     /// READY: the handshake is over, and what follows is coded so, both ways.
     Ready(Coding),
+    /// AUTHENTICATE: who is it? What follows is coded so, both ways.
+    Authenticate(Coding),
+    /// They are to be checked; nothing is read until [`Handshake::let_in`] or the end.
+    Check(Credentials<'a>),
     /// An ERROR.
     Refuse(Refusal),
     /// READY, and these events are wanted from now on.
@@ -47,9 +56,12 @@ pub(super) enum Reply<'a> {
     Supported,
 }
 
-/// Why a frame gets an error from here, always a `PROTOCOL_ERROR`.
+/// Why a frame gets an error from here: a `PROTOCOL_ERROR`, or `BAD_CREDENTIALS`.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
+    /// Nobody of this name and password is known.
+    #[error("Provided username {0} and/or password are incorrect")]
+    Credentials(String),
     /// Compressed, and no compression was agreed on.
     #[error("Received a compressed frame, but no compression was negotiated")]
     Compressed,
@@ -94,6 +106,9 @@ pub(super) enum Refusal {
         version_max.number()
     )]
     Version { number: u8, version_max: Version },
+    /// Whoever has to log in does that first.
+    #[error("Unexpected message {0}, needs authentication through AUTH_RESPONSE")]
+    Unknown(&'static str),
     /// Another version than that of STARTUP.
     #[error(
         "Invalid message version. Got {} but previous messages on this connection had version {}",
@@ -108,6 +123,7 @@ impl Refusal {
     pub(super) const fn is_fatal(&self) -> bool {
         match self {
             Self::Compressed
+            | Self::Credentials(_)
             | Self::Flags(_)
             | Self::Payload
             | Self::Version { .. }
@@ -119,7 +135,16 @@ impl Refusal {
             | Self::Snappy
             | Self::Started
             | Self::Unasked
-            | Self::Unexpected(_) => false,
+            | Self::Unexpected(_)
+            | Self::Unknown(_) => false,
+        }
+    }
+
+    /// The code of the ERROR.
+    pub(super) const fn code(&self) -> i32 {
+        match self {
+            Self::Credentials(_) => code::BAD_CREDENTIALS,
+            _ => code::PROTOCOL_ERROR,
         }
     }
 
@@ -136,10 +161,18 @@ impl Refusal {
 
 impl Handshake {
     /// A new connection, offered versions up to `version_max`.
-    pub(super) const fn new(version_max: Version) -> Self {
+    pub(super) const fn new(version_max: Version, logs_in: bool) -> Self {
         Self {
             version_max,
+            logs_in,
             stage: Stage::Greeting,
+        }
+    }
+
+    /// The credentials were right.
+    pub(super) const fn let_in(&mut self) {
+        if let Stage::Authenticating(version) = self.stage {
+            self.stage = Stage::Ready(version);
         }
     }
 
@@ -150,7 +183,7 @@ impl Handshake {
 
     /// Whether requests are taken.
     pub(super) fn is_ready(&self) -> bool {
-        self.stage != Stage::Greeting
+        matches!(self.stage, Stage::Ready(_))
     }
 
     /// Takes a frame.
@@ -163,8 +196,10 @@ impl Handshake {
     fn judge<'a>(&mut self, mut frame: Frame<'a>) -> Result<Reply<'a>, Refusal> {
         self.judge_version(frame.header.version)?;
         judge_flags(&frame)?;
-        if let Stage::Greeting = self.stage {
-            return self.greet(&frame);
+        match self.stage {
+            Stage::Greeting => return self.greet(&frame),
+            Stage::Authenticating(_) => return identify(&frame),
+            Stage::Ready(_) => {}
         }
         match frame.header.opcode {
             Opcode::Batch | Opcode::Execute | Opcode::Prepare | Opcode::Query => {
@@ -188,10 +223,12 @@ impl Handshake {
                 number: got.number(),
                 version_max: self.version_max,
             }),
-            Stage::Ready(known) if known.number() != got.number() => {
+            Stage::Ready(known) | Stage::Authenticating(known)
+                if known.number() != got.number() =>
+            {
                 Err(Refusal::VersionChanged { got, known })
             }
-            Stage::Greeting | Stage::Ready(_) => Ok(()),
+            Stage::Greeting | Stage::Authenticating(_) | Stage::Ready(_) => Ok(()),
         }
     }
 
@@ -203,11 +240,26 @@ impl Handshake {
                     .and_then(Startup::parse)
                     .map_err(|fault| Refusal::Malformed("STARTUP", fault))?;
                 let coding = judge_startup(&startup, frame.header.version)?;
+                if self.logs_in {
+                    self.stage = Stage::Authenticating(frame.header.version);
+                    return Ok(Reply::Authenticate(coding));
+                }
                 self.stage = Stage::Ready(frame.header.version);
                 Ok(Reply::Ready(coding))
             }
             other => Err(Refusal::Unexpected(label(other))),
         }
+    }
+}
+
+/// Who the client says that it is.
+fn identify<'a>(frame: &Frame<'a>) -> Result<Reply<'a>, Refusal> {
+    match frame.header.opcode {
+        Opcode::AuthResponse => body(frame)
+            .and_then(Credentials::parse)
+            .map(Reply::Check)
+            .map_err(|fault| Refusal::Malformed("AUTH_RESPONSE", fault)),
+        other => Err(Refusal::Unknown(label(other))),
     }
 }
 
@@ -258,7 +310,7 @@ fn body<'a>(frame: &Frame<'a>) -> Result<Cursor<'a>, Malformed> {
 }
 
 /// What a stranger wrote, short enough to be told back.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     text.chars().take(32).collect()
 }
 

@@ -21,6 +21,7 @@ mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use crate::dispatch::{Client, Desk, Origin};
 use crate::socket::Buffers;
@@ -32,6 +33,7 @@ pub use listener::{Acceptor, Arrivals};
 pub use outlet::Outlet;
 pub use serve::serve;
 pub use sessions::{EventKind, Sessions};
+pub use users::{UserFault, Users};
 
 /// Whoever answers requests on one thread.
 pub trait Requests<C>: 'static {

@@ -10,7 +10,7 @@ use crate::dispatch::{Client, Error};
 use crate::socket::Outbox;
 use crate::wire::header::{Direction, HEADER_LEN};
 use crate::wire::response::{Prefix, error};
-use crate::wire::{ClientStream, Opcode, Version, code, put};
+use crate::wire::{ClientStream, Opcode, Version, put};
 
 /// Bytes put since the client had last taken everything. Beyond it nothing more is read from it
 /// until it has: an outbox gives its memory back only once it is empty.
@@ -98,11 +98,9 @@ impl Session {
         });
     }
 
-    /// Sends a `PROTOCOL_ERROR`.
-    pub(super) fn protest(&self, to: (Version, i16), sentence: &str) {
-        self.put(to, 0, Opcode::Error, |out| {
-            error::put(out, code::PROTOCOL_ERROR, sentence);
-        });
+    /// Sends an error of the connection itself.
+    pub(super) fn protest(&self, to: (Version, i16), code: i32, sentence: &str) {
+        self.put(to, 0, Opcode::Error, |out| error::put(out, code, sentence));
     }
 
     /// Puts one frame into the outbox, unless the client is gone.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::outlet::{Outlet, Session};
-use super::{Config, Requests};
+use super::{Config, Requests, Users};
 use crate::socket::tls;
 use crate::telemetry::Throttle;
 use crate::wire::request::register::Events;
@@ -45,6 +45,8 @@ pub struct Sessions {
     pub(super) config: Config,
     /// Encryption to clients, where it is wanted.
     pub(super) tls: Option<Arc<tls::Server>>,
+    /// Who may log in, where clients have to.
+    pub(super) users: Option<Arc<Users>>,
     version_max: Cell<Version>,
     open: RefCell<Vec<Weak<Session>>>,
     /// Told to close and asked again at the next sweep, and the one after.
@@ -56,19 +58,21 @@ impl Sessions {
     /// Nobody is here yet; clients are offered versions up to `version_max`.
     #[must_use]
     pub fn new(config: Config, version_max: Version) -> Rc<Self> {
-        Self::secured(config, version_max, None)
+        Self::secured(config, version_max, None, None)
     }
 
-    /// The same, where clients must speak TLS.
+    /// The same, where clients must speak TLS, log in, or both.
     #[must_use]
     pub fn secured(
         config: Config,
         version_max: Version,
         tls: Option<Arc<tls::Server>>,
+        users: Option<Arc<Users>>,
     ) -> Rc<Self> {
         Rc::new(Self {
             config,
             tls,
+            users,
             version_max: Cell::new(version_max),
             open: RefCell::default(),
             closing: RefCell::default(),

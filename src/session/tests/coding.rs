@@ -105,7 +105,7 @@ async fn a_body_that_does_not_decompress_costs_its_connection_and_the_answer_say
 }
 
 /// A STARTUP of version 5.
-fn startup_v5(options: &[&str]) -> Vec<u8> {
+pub(super) fn startup_v5(options: &[&str]) -> Vec<u8> {
     let mut body = Vec::new();
     put::u16(&mut body, u16::try_from(options.len() / 2).unwrap());
     for word in options {
@@ -115,7 +115,7 @@ fn startup_v5(options: &[&str]) -> Vec<u8> {
 }
 
 /// What the next segments of a client hold, at least so many bytes.
-async fn unwrapped(client: &mut Stranger, lz4: bool, least: usize) -> Vec<u8> {
+pub(super) async fn unwrapped(client: &mut Stranger, lz4: bool, least: usize) -> Vec<u8> {
     let (mut wrapped, mut plain, mut room) = (Vec::new(), Vec::new(), Vec::new());
     while plain.len() < least {
         wrapped.extend(client.some().await);

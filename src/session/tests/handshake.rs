@@ -5,7 +5,7 @@ use crate::wire::{Coding, Compression, Frame, Header, Malformed, Opcode, Version
 
 #[test]
 fn options_come_any_number_of_times_and_then_startup() {
-    let mut handshake = Handshake::new(Version::V4);
+    let mut handshake = Handshake::new(Version::V4, false);
     for _ in 0..3 {
         let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Options, &[]));
         assert!(matches!(reply, Reply::Supported));
@@ -28,7 +28,7 @@ fn before_ready_nothing_else_is_taken_and_the_connection_may_still_start() {
         (Opcode::Register, "REGISTER"),
     ];
     for (opcode, name) in cases {
-        let mut handshake = Handshake::new(Version::V4);
+        let mut handshake = Handshake::new(Version::V4, false);
         let refusal = refused(&mut handshake, frame(Version::V4, 0, opcode, &[]));
         assert_eq!(
             refusal.to_string(),
@@ -84,7 +84,7 @@ fn startup_is_refused_for_what_it_asks_or_leaves_out() {
         ),
     ];
     for (body, expected) in cases {
-        let mut handshake = Handshake::new(Version::V4);
+        let mut handshake = Handshake::new(Version::V4, false);
         let refusal = refused(
             &mut handshake,
             frame(Version::V4, 0, Opcode::Startup, &body),
@@ -103,7 +103,7 @@ fn startup_agrees_on_a_compression_whatever_its_case() {
         ("Snappy", Compression::Snappy),
     ];
     for (name, expected) in cases {
-        let mut handshake = Handshake::new(Version::V4);
+        let mut handshake = Handshake::new(Version::V4, false);
         let body = startup(&[("CQL_VERSION", "3.0.0"), ("COMPRESSION", name)]);
         let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Startup, &body));
         assert!(matches!(reply, Reply::Ready(Coding::Bodies(it)) if it == expected));
@@ -118,7 +118,7 @@ fn options_that_nobody_knows_and_repeated_ones_are_passed_over() {
         ("DRIVER_NAME", "x"),
         ("CQL_VERSION", "4.0.0"),
     ];
-    let mut handshake = Handshake::new(Version::V3);
+    let mut handshake = Handshake::new(Version::V3, false);
     let body = startup(&options);
     let reply = handshake.handle_frame(frame(Version::V3, 0, Opcode::Startup, &body));
     assert!(matches!(reply, Reply::Ready(Coding::Plain)));
@@ -137,7 +137,7 @@ fn a_connection_keeps_the_version_of_its_startup() {
 
 #[test]
 fn a_version_above_the_offer_is_told_what_is_offered() {
-    let mut handshake = Handshake::new(Version::V3);
+    let mut handshake = Handshake::new(Version::V3, false);
     let refusal = refused(&mut handshake, frame(Version::V4, 0, Opcode::Options, &[]));
     assert!(refusal.is_fatal());
     assert_eq!(refusal.stream(9), 0);
@@ -176,7 +176,7 @@ fn flags_are_refused_unless_servers_pass_over_them() {
         assert!(matches!(reply, Reply::Pass(frame) if frame.header.flags == passed));
     }
     let flagged = frame(Version::V4, 0x01, options, &[]);
-    let reply = Handshake::new(Version::V4).handle_frame(flagged);
+    let reply = Handshake::new(Version::V4, false).handle_frame(flagged);
     assert!(matches!(reply, Reply::Supported));
 }
 
@@ -198,7 +198,7 @@ fn register_names_known_events_only() {
 }
 
 fn ready(version: Version) -> Handshake {
-    let mut handshake = Handshake::new(Version::V4);
+    let mut handshake = Handshake::new(Version::V4, false);
     let body = cql("3.4.5");
     let reply = handshake.handle_frame(frame(version, 0, Opcode::Startup, &body));
     assert!(matches!(reply, Reply::Ready(Coding::Plain)));

@@ -1,6 +1,7 @@
 //! Clients as strangers: raw bytes in, raw bytes out, over loopback.
 
 mod coding;
+mod credentials;
 mod events;
 mod handshake;
 mod hostile;

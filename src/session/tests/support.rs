@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use crate::dispatch::{Client, Error, Origin};
-use crate::session::{Acceptor, Config, Outlet, Requests, Sessions, serve};
+use crate::session::{Acceptor, Config, Outlet, Requests, Sessions, Users, serve};
 use crate::socket::Buffers;
 use crate::telemetry::{Metrics, WorkerMetrics};
 use crate::wire::header::Direction;
@@ -167,9 +168,35 @@ pub(super) async fn house_up_to(
     config: Config,
     test: impl AsyncFnOnce(&mut House),
 ) {
+    let users = None;
+    house_of(
+        Terms {
+            version,
+            config,
+            users,
+        },
+        test,
+    )
+    .await;
+}
+
+/// What clients find.
+pub(super) struct Terms {
+    pub(super) version: Version,
+    pub(super) config: Config,
+    pub(super) users: Option<Arc<Users>>,
+}
+
+/// The same, where clients may have to log in.
+pub(super) async fn house_of(terms: Terms, test: impl AsyncFnOnce(&mut House)) {
+    let Terms {
+        version,
+        config,
+        users,
+    } = terms;
     let run = async {
         let echo = Echo::new();
-        let sessions = Sessions::new(config, version);
+        let sessions = Sessions::secured(config, version, None, users);
         let mut acceptor = Acceptor::bind(&config).unwrap();
         let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
         let (stop, stopped) = watch::channel(false);
