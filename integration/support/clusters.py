@@ -18,10 +18,11 @@ SETTLE_SECONDS = 20
 class Node:
     """A cluster of one node; what is asked here goes to it directly, never through the proxy."""
 
-    def __init__(self, name, address, **options):
-        """`options` are the driver's, such as credentials."""
+    def __init__(self, name, address, *, started_with=(), **options):
+        """`started_with` are options of every start, `options` the driver's, such as credentials."""
         self.name = name
         self.address = address
+        self._started_with = started_with
         self._options = options
         self._driver = None
 
@@ -33,7 +34,7 @@ class Node:
         return f"{self.address}:{CQL_PORT}"
 
     def start(self, *options):
-        self._order("start", *options)
+        self._order("start", *self._started_with, *options)
 
     def stop(self):
         self._forget()

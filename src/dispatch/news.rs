@@ -11,6 +11,7 @@ use super::config::Advertise;
 use super::intercept::{self, Facts};
 use super::shared::{News, Shared};
 use super::versions::Versions;
+use crate::cluster::Refused;
 use crate::cluster::call::{Failure, Line};
 use crate::cluster::watch::{Column, Local, columns, local, register, version_max};
 use crate::pair::{Pair, Side, Sides};
@@ -82,9 +83,14 @@ impl Reporter {
         let Some(line) = self.lines[side].clone() else {
             return;
         };
+        let mut told = None;
         loop {
-            if let Err(failure) = self.watch(&line).await {
-                tracing::debug!(%side, %failure, "the cluster cannot be asked");
+            let outcome = self.watch(&line).await;
+            if self.seen.borrow()[side].connected {
+                told = None;
+            }
+            if let Err(failure) = outcome {
+                tell(side, &failure, &mut told);
             }
             self.set_connected(side, false);
             self.has_looked(side);
@@ -239,6 +245,16 @@ impl Reporter {
         };
         self.shared.news.store(Arc::new(news));
         self.renewed.send_modify(|count| *count += 1);
+    }
+}
+
+/// Says why a cluster cannot be asked, each reason in a row once. That the last attempt is too recent for
+/// another is none.
+fn tell(side: Side, failure: &Failure, told: &mut Option<Failure>) {
+    let is_pause = matches!(failure, Failure::Refused(Refused::Down));
+    if !is_pause && told.as_ref() != Some(failure) {
+        tracing::warn!(%side, %failure, "the cluster cannot be asked");
+        *told = Some(failure.clone());
     }
 }
 
