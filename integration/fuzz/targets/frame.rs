@@ -4,7 +4,7 @@
 
 use helix_proxy::wire::header::Direction;
 use helix_proxy::wire::request::{
-    Batch, Execute, Prepare, Query, register::Events, startup::Startup,
+    Batch, Credentials, Execute, Prepare, Query, register::Events, startup::Startup,
 };
 use helix_proxy::wire::response::error::Error;
 use helix_proxy::wire::response::event::Event;
@@ -56,6 +56,9 @@ fn requests(mut bytes: &[u8]) {
             }
             Opcode::Prepare => {
                 let _prepare = Prepare::parse(cursor, version);
+            }
+            Opcode::AuthResponse => {
+                let _credentials = Credentials::parse(cursor);
             }
             Opcode::Register => {
                 let _events = Events::parse(cursor);
