@@ -223,7 +223,8 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
             self.handshake.let_in();
         } else {
             self.refuse(to, &Refusal::Credentials(excerpt(&username)));
-            session.outbox.close();
+            // One guess a connection: what was sent behind it is not read.
+            session.drain();
         }
     }
 

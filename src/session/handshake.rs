@@ -309,9 +309,12 @@ fn body<'a>(frame: &Frame<'a>) -> Result<Cursor<'a>, Malformed> {
     Ok(cursor)
 }
 
-/// What a stranger wrote, short enough to be told back.
+/// What a stranger wrote, short and plain enough to be told back, and to be logged.
 pub(super) fn excerpt(text: &str) -> String {
-    text.chars().take(32).collect()
+    text.chars()
+        .filter(|it| !it.is_control())
+        .take(32)
+        .collect()
 }
 
 const fn name(version: Version) -> &'static str {

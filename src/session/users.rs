@@ -53,7 +53,7 @@ pub struct Users {
     /// What was right of late: by name, the hash of a hash and a password.
     proven: Mutex<HashMap<String, [u8; 32]>>,
     /// One check at a time in the whole process: they cost a core.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Users {
             path,
             list: ArcSwap::from_pointee(list),
             proven: Mutex::default(),
-            turn: Semaphore::new(1),
+            turn: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -128,7 +128,7 @@ impl Users {
         if self.was_proven(username, &password) {
             return true;
         }
-        let Ok(_turn) = self.turn.acquire().await else {
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
             return false;
         };
         // Whoever waited for the same check is through with it.
@@ -140,6 +140,8 @@ impl Users {
         let check = move || {
             let against = against.as_deref().unwrap_or(NOBODY);
             let is_right = bcrypt::verify(&password, against).unwrap_or(false);
+            // Not before, also when whoever asked has left.
+            drop(turn);
             (is_right, password)
         };
         let (is_right, password) = match tokio::task::spawn_blocking(check).await {

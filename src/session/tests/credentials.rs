@@ -108,8 +108,12 @@ async fn whoever_is_not_known_is_told_so_and_closed() {
     closed_house(Version::V4, async |house| {
         for (name, password) in [("tom", "Secret"), ("tim", "secret"), ("", "")] {
             let mut client = greeted(house, Version::V4).await;
-            let both = [claim(Version::V4, 3, name, password), query(1, "hello")].concat();
-            client.send(&both).await;
+            let guesses = [
+                claim(Version::V4, 3, name, password),
+                claim(Version::V4, 4, "tom", "secret"),
+                query(1, "hello"),
+            ];
+            client.send(&guesses.concat()).await;
             let (code, sentence) = client.answer().await.error();
             assert_eq!(code, code::BAD_CREDENTIALS);
             let expected = format!("Provided username {name} and/or password are incorrect");
