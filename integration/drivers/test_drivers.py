@@ -1,4 +1,4 @@
-"""Each driver's program, with the driver's defaults, directly and through the proxy: it must see the same.
+"""T10: each driver's program, with the driver's defaults, directly and through the proxy: it must see the same.
 
 Afterwards both clusters hold the same: schema, rows, timestamps.
 """

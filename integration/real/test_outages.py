@@ -1,4 +1,8 @@
-"""One cluster, or the proxy, goes away under load; when it is back, nothing may be missing."""
+"""One cluster, or the proxy, goes away under load; when it is back, nothing may be missing.
+
+T1: the target is down at the start, during and after. T2: it takes connections and never answers. T15: the proxy
+is killed between an acknowledgement and the drain.
+"""
 
 import time
 

@@ -8,7 +8,11 @@ import asyncio
 import hashlib
 import struct
 
+import lz4.block
+
 VOID = struct.pack(">i", 1)
+COMPRESSED, TRACING, WARNINGS = 0x01, 0x02, 0x08
+UNPREPARED = 0x2500
 
 
 def string(text):
@@ -30,6 +34,14 @@ class Fake:
         self.name = name
         self.ready_after = self.prepared_after = self.applied_after = 0
         self.versions = (3, 4)
+        # What SUPPORTED says beside the versions.
+        self.options = {}
+        # So many of the next requests for data are answered UNPREPARED, with these flags and what they announce.
+        self.forgets, self.flags = 0, 0
+        # How long SELECTs of data take, each once.
+        self.delays = []
+        # Whether there is another page behind each.
+        self.pages = False
         self.applied = []
         self.texts = {}
         self.server = None
@@ -60,8 +72,10 @@ class Fake:
         try:
             while True:
                 head = await reader.readexactly(9)
-                version, _, stream, opcode, length = struct.unpack(">BBhBI", head)
+                version, flags, stream, opcode, length = struct.unpack(">BBhBI", head)
                 body = await reader.readexactly(length)
+                if flags & COMPRESSED:
+                    body = unpacked(body)
                 if version not in self.versions:
                     content = struct.pack(">i", 0x000A) + string("Invalid or unsupported protocol version")
                     writer.write(struct.pack(">BBhBI", 0x84, 0, 0, 0x00, len(content)) + content)
@@ -69,23 +83,41 @@ class Fake:
                 task = asyncio.ensure_future(self.handle(writer, keyspace, stream, opcode, body, version))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self.writers.discard(writer)
             writer.close()
 
     async def handle(self, writer, keyspace, stream, opcode, body, version=4):
+        if self.forgets and is_data(opcode, body):
+            self.forgets -= 1
+            content, flags = self.forgot(opcode, body), self.flags
+            writer.write(struct.pack(">BBhBI", 0x80 | version, flags, stream, 0x00, len(content)) + content)
+            return
         answer, content = await self.answer(keyspace, opcode, body, version)
         writer.write(struct.pack(">BBhBI", 0x80 | version, 0, stream, answer, len(content)) + content)
+
+    def forgot(self, opcode, body):
+        """The body of an UNPREPARED, behind what the flags announce."""
+        # Of a batch its first child, which is a prepared one in tests.
+        at = {0x0A: 0, 0x0D: 4}.get(opcode)
+        (length,) = (0,) if at is None else struct.unpack_from(">H", body, at)
+        identity = bytes(16) if at is None else body[at + 2 : at + 2 + length]
+        content = bytes(16) if self.flags & TRACING else b""
+        if self.flags & WARNINGS:
+            content += struct.pack(">H", 1) + string("a warning")
+        content += struct.pack(">i", UNPREPARED) + string("who?") + short_bytes(identity)
+        return packed(content) if self.flags & COMPRESSED else content
 
     async def answer(self, keyspace, opcode, body, version):
         if opcode == 0x01:
             await asyncio.sleep(self.ready_after)
             return 0x02, b""
         if opcode == 0x05:
-            offered = b"".join(string(f"{it}/v{it}") for it in self.versions)
-            return 0x06, struct.pack(">H", 1) + string("PROTOCOL_VERSIONS") + struct.pack(">H", len(self.versions)) + offered
+            options = {"PROTOCOL_VERSIONS": [f"{it}/v{it}" for it in self.versions]} | self.options
+            told = (string(key) + struct.pack(">H", len(values)) + b"".join(map(string, values)) for key, values in options.items())
+            return 0x06, struct.pack(">H", len(options)) + b"".join(told)
         if opcode == 0x07:
             (length,) = struct.unpack_from(">i", body)
             return await self.run(keyspace, body[4 : 4 + length].decode())
@@ -103,6 +135,12 @@ class Fake:
         if "system.local" in text:
             cells = [b"fake", b"3.4.5", b"dc1", b"org.apache.cassandra.dht.Murmur3Partitioner", b"r1", b"4.1.0", bytes(16)]
             return 0x08, struct.pack(">iiii", 2, 4, len(cells), 1) + b"".join(map(long_bytes, cells))
+        if text.startswith("SELECT") and " FROM ks." in text:
+            # One row: the text itself, and whose it is.
+            await asyncio.sleep(self.delays.pop(0) if self.delays else 0)
+            flags, state = (6, long_bytes(b"page of " + self.name.encode())) if self.pages else (4, b"")
+            cells = map(long_bytes, (text.encode(), self.name.encode()))
+            return 0x08, struct.pack(">iii", 2, flags, 2) + state + struct.pack(">i", 1) + b"".join(cells)
         if text.startswith("SELECT"):
             return 0x08, struct.pack(">iiii", 2, 4, 6, 0)
         if text.upper().startswith("USE "):
@@ -171,14 +209,17 @@ class Client:
             for future in self.waiting.values():
                 future.set_exception(ConnectionError(str(error)))
 
-    def ask(self, opcode, body):
+    def ask(self, opcode, body, stream=None):
+        """On the next stream id, or on this one."""
         self.last += 1
-        future = self.waiting[self.last] = asyncio.get_running_loop().create_future()
-        self.writer.write(struct.pack(">BBhBI", self.version, 0, self.last, opcode, len(body)) + body)
+        stream = stream or self.last
+        future = self.waiting[stream] = asyncio.get_running_loop().create_future()
+        self.writer.write(struct.pack(">BBhBI", self.version, 0, stream, opcode, len(body)) + body)
         return future
 
-    def query(self, text):
-        return self.ask(0x07, long_bytes(text.encode()) + struct.pack(">HB", 1, 0))
+    def query(self, text, stream=None, page=None):
+        flags, state = (0, b"") if page is None else (8, long_bytes(page))
+        return self.ask(0x07, long_bytes(text.encode()) + struct.pack(">HB", 1, flags) + state, stream)
 
     async def prepare(self, text):
         opcode, body = await self.ask(0x09, long_bytes(text.encode()))
@@ -200,3 +241,39 @@ class Client:
 
 def is_error(answer):
     return answer[0] == 0x00
+
+
+def code(answer):
+    """The code of an ERROR without flags."""
+    assert is_error(answer), answer
+    return struct.unpack_from(">i", answer[1])[0]
+
+
+def cells(answer):
+    """The values of one row without columns, and the paging state."""
+    opcode, body = answer
+    assert opcode == 0x08, answer
+    kind, flags, columns = struct.unpack_from(">iii", body)
+    assert kind == 2, body
+    at, found = 12, []
+    for _ in range(columns + 1 if flags & 2 else columns):
+        if len(found) == (1 if flags & 2 else 0):
+            at += 4  # the count of rows
+        (length,) = struct.unpack_from(">i", body, at)
+        found.append(body[at + 4 : at + 4 + length])
+        at += 4 + length
+    return (found[1:], found[0]) if flags & 2 else (found, None)
+
+
+def is_data(opcode, body):
+    """Whether it is a request for the tables of a test."""
+    return opcode in (0x0A, 0x0D) or (opcode == 0x07 and b" ks." in body)
+
+
+def packed(body):
+    return struct.pack(">i", len(body)) + lz4.block.compress(body, store_size=False)
+
+
+def unpacked(body):
+    (length,) = struct.unpack_from(">i", body)
+    return lz4.block.decompress(body[4:], uncompressed_size=length)

@@ -160,6 +160,45 @@ async fn version_5_speaks_in_segments_once_startup_is_answered() {
     .await;
 }
 
+/// T4: around the most that one segment holds, and last segments shorter than a header, both ways.
+#[tokio::test]
+async fn t4_frames_as_long_as_segments_and_a_little_more() {
+    const SEGMENT_MAX: usize = 131_071;
+    let around = [
+        SEGMENT_MAX - 1,
+        SEGMENT_MAX,
+        SEGMENT_MAX + 1,
+        SEGMENT_MAX + 2,
+    ];
+    let behind = (1..=9).map(|over| 2 * SEGMENT_MAX + over);
+    let lengths: Vec<_> = around.into_iter().chain(behind).collect();
+    house_up_to(Version::V5, config(), async |house| {
+        for (lz4, options) in [
+            (false, &["CQL_VERSION", "3.0.0"][..]),
+            (true, &["CQL_VERSION", "3.0.0", "COMPRESSION", "lz4"]),
+        ] {
+            let mut client = house.client().await;
+            client.send(&startup_v5(options)).await;
+            assert_eq!(client.answer().await.opcode, 0x02);
+            for &length in &lengths {
+                // Not one letter again and again: it must stay long when it is compressed.
+                let body: Vec<u8> = (0..length - 9)
+                    .map(|at| b'a' + u8::try_from((at * at / 7) % 26).unwrap())
+                    .collect();
+                let asked = frame(Version::V5, 1, Opcode::Query, &body);
+                assert_eq!(asked.len(), length);
+                let mut wrapped = Vec::new();
+                Coding::Segments { lz4 }.seal(&asked, &mut wrapped, &mut Tools::default());
+                client.send(&wrapped).await;
+                let answer = unwrapped(&mut client, lz4, length).await;
+                assert_eq!(answer.len(), length, "lz4 {lz4}");
+                assert!(answer[9..] == body, "lz4 {lz4}, {length} bytes");
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_damaged_segment_costs_its_connection_and_snappy_is_refused_in_version_5() {
     house_up_to(Version::V5, config(), async |house| {

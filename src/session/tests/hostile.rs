@@ -1,4 +1,4 @@
-//! Bytes of strangers: an error or a closed connection, and nobody else's trouble.
+//! T12: Bytes of strangers: an error or a closed connection, and nobody else's trouble.
 
 use std::time::Duration;
 

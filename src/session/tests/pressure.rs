@@ -1,4 +1,4 @@
-//! Clients that ask for much, or take little.
+//! T14: Clients that ask for much, or take little.
 
 use super::support::{Stranger, config, eventually, house, in_flight, options, query};
 use crate::session::Config;
