@@ -36,6 +36,16 @@ async def until_offered(proxy, version):
     raise AssertionError(f"version {version} was never the highest that is offered")
 
 
+async def beside(versions, tmp_path, request):
+    """A of versions 3 and 4, B of these, and a proxy that was just started."""
+    a, b = await Fake("A").start(), await Fake("B").start()
+    b.versions = versions
+    proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
+    request.addfinalizer(proxy.stop)
+    await asyncio.to_thread(proxy.start)
+    return b, proxy
+
+
 def test_clients_are_offered_what_both_clusters_speak(tmp_path, request):
     async def play():
         a, b = await Fake("A").start(), await Fake("B").start()
@@ -73,11 +83,7 @@ def test_clients_are_offered_what_both_clusters_speak(tmp_path, request):
 
 def test_a_cluster_that_only_speaks_version_3_is_spoken_to_in_it(tmp_path, request):
     async def play():
-        a, b = await Fake("A").start(), await Fake("B").start()
-        b.versions = (3,)
-        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
-        request.addfinalizer(proxy.stop)
-        await asyncio.to_thread(proxy.start)
+        b, proxy = await beside((3,), tmp_path, request)
         await until_offered(proxy, 3)
         await asyncio.to_thread(proxy.wait_ready)
         clusters = (await asyncio.to_thread(proxy.status))["clusters"]
@@ -89,11 +95,7 @@ def test_a_cluster_that_only_speaks_version_3_is_spoken_to_in_it(tmp_path, reque
 
 def test_what_a_cluster_of_version_3_missed_is_replayed_in_it(tmp_path, request):
     async def play():
-        a, b = await Fake("A").start(), await Fake("B").start()
-        b.versions = (3,)
-        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
-        request.addfinalizer(proxy.stop)
-        await asyncio.to_thread(proxy.start)
+        b, proxy = await beside((3,), tmp_path, request)
         await until_offered(proxy, 3)
         client = await Client.open(proxy.port, version=3)
         statement = await client.prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
@@ -112,11 +114,7 @@ def test_what_a_cluster_of_version_3_missed_is_replayed_in_it(tmp_path, request)
 
 def test_what_was_left_unset_is_not_made_null_by_version_3(tmp_path, request):
     async def play():
-        a, b = await Fake("A").start(), await Fake("B").start()
-        b.versions = ()
-        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
-        request.addfinalizer(proxy.stop)
-        await asyncio.to_thread(proxy.start)
+        b, proxy = await beside((), tmp_path, request)
         client = await Client.open(proxy.port)
         statement = await client.prepare("INSERT INTO ks.t (k, v) VALUES (?, ?)")
         bound = long_bytes(b"k") + struct.pack(">i", -2)

@@ -217,17 +217,20 @@ impl<S: Sink> Cluster<S> {
     }
 
     fn prepared(&self, id: Id, sink: &S, frame: Frame<'_>) {
-        let nonsense = Lost::Broken("nonsense for an answer to PREPARE".to_owned());
         let taught = match (frame.header.opcode, frame.content()) {
             (Opcode::Result, Ok((_, content))) => {
                 let version = frame.header.version;
                 let prepared = crate::wire::response::result::Prepared::parse(content, version);
-                prepared.map_or(Taught::Lost(&nonsense), |it| Taught::Known(it, version))
+                prepared.ok().map(|it| Taught::Known(it, version))
             }
-            (Opcode::Error, Ok(_)) => Taught::Refused(frame),
-            _ => Taught::Lost(&nonsense),
+            (Opcode::Error, Ok(_)) => Some(Taught::Refused(frame)),
+            _ => None,
         };
-        self.tell_taught(id, sink, &taught);
+        if let Some(taught) = taught {
+            return self.tell_taught(id, sink, &taught);
+        }
+        let nonsense = Lost::Broken("nonsense for an answer to PREPARE".to_owned());
+        self.tell_taught(id, sink, &Taught::Lost(&nonsense));
     }
 
     fn tell_taught(&self, id: Id, sink: &S, taught: &Taught<'_>) {

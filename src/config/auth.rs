@@ -105,21 +105,10 @@ fn name(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use tempfile::TempDir;
 
-    use super::super::{Config, Faults, load_on};
+    use super::super::tests::read;
     use super::*;
-
-    fn read(text: &str) -> Result<Config, Faults> {
-        let host = Host {
-            name: "here".to_owned(),
-            cores: NonZeroUsize::MIN,
-            variable: |name| (name == "PASSWORD").then(|| "hunter2".to_owned()),
-        };
-        load_on(&host, text, "x.yaml")
-    }
 
     /// A file with this account of A, and its users where clients log in.
     fn text(account: &str, users: Option<&Path>) -> String {

@@ -23,7 +23,7 @@ fn host() -> Host {
 /// A wrong line behind a good file, and the fault that it is.
 type Case = (&'static str, &'static str);
 
-fn read(text: &str) -> Result<Config, Faults> {
+pub(super) fn read(text: &str) -> Result<Config, Faults> {
     load_on(&host(), text, "x.yaml")
 }
 
