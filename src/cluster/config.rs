@@ -19,7 +19,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a connection may be idle before it is probed. Default 10 s; more finds a dead node later.
     pub heartbeat: Duration,
-    /// The highest native protocol version to speak with it. Default v4.
+    /// The highest native protocol version to speak with it. Default what it has.
     pub protocol_max: ProtocolMax,
     /// How bodies are compressed on the way to it and back. Default not at all.
     pub compression: Option<Compression>,
@@ -43,7 +43,7 @@ impl Config {
             contact_points,
             connect_timeout: Self::CONNECT_TIMEOUT,
             heartbeat: Self::HEARTBEAT,
-            protocol_max: ProtocolMax::V4,
+            protocol_max: ProtocolMax::Auto,
             compression: None,
             tls: None,
             account: None,
@@ -128,31 +128,36 @@ impl ContactPoints {
 }
 
 /// The highest native protocol version that is spoken.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ProtocolMax {
+    /// The highest that all clusters speak; 4 while one was never seen (S21).
+    #[default]
+    Auto,
     /// Version 3.
     V3,
     /// Version 4.
-    #[default]
     V4,
     /// Version 5.
     V5,
 }
 
 impl ProtocolMax {
-    /// The version as the number on the wire.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.version().number()
-    }
-
     /// The version as frames say it.
     #[must_use]
     pub const fn version(self) -> Version {
         match self {
             Self::V3 => Version::V3,
             Self::V4 => Version::V4,
-            Self::V5 => Version::V5,
+            Self::Auto | Self::V5 => Version::V5,
+        }
+    }
+
+    /// What a cluster that was never seen counts as.
+    #[must_use]
+    pub const fn unseen(self) -> Version {
+        match self {
+            Self::Auto => Version::V4,
+            Self::V3 | Self::V4 | Self::V5 => self.version(),
         }
     }
 }

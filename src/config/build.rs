@@ -111,6 +111,7 @@ fn workers(r: &mut Reader, host: &Host) -> NonZeroUsize {
 
 fn protocol_max(r: &mut Reader) -> ProtocolMax {
     let choices = [
+        ("auto", Some(ProtocolMax::Auto)),
         ("v3", Some(ProtocolMax::V3)),
         ("v4", Some(ProtocolMax::V4)),
         ("v5", Some(ProtocolMax::V5)),

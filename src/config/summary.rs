@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::cluster::{self, Compression, Kept};
+use crate::cluster::{self, Compression, Kept, ProtocolMax};
 use crate::pair::Side;
 use crate::policy::{
     Ack, Failover, Journal, OnQueueFailure, Preferred, ReadStrategy, WriteStrategy,
@@ -34,10 +34,7 @@ impl Config {
             .text("  listen", &self.admin.listen.to_string());
         page.line("workers", self.workers);
         page.text("instance", &self.instance);
-        page.line(
-            "protocol_max",
-            format_args!("v{}", self.dispatch.protocol_max.number()),
-        );
+        page.line("protocol_max", protocol_max(self.dispatch.protocol_max));
     }
 
     fn clusters(&self, page: &mut Page) {
@@ -194,6 +191,15 @@ impl Config {
     fn name(&self, side: Side) -> &str {
         let cluster: Option<&cluster::Config> = self.clusters.get(side);
         cluster.map_or_else(|| side.label(), |cluster| cluster.name.as_str())
+    }
+}
+
+const fn protocol_max(max: ProtocolMax) -> &'static str {
+    match max {
+        ProtocolMax::Auto => "auto",
+        ProtocolMax::V3 => "v3",
+        ProtocolMax::V4 => "v4",
+        ProtocolMax::V5 => "v5",
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// The one node that drivers see.
     pub advertise: Advertise,
-    /// The highest protocol version offered to clients. Default v4.
+    /// The highest protocol version offered to clients. Default what both clusters have.
     pub protocol_max: ProtocolMax,
 }
 

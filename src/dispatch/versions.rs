@@ -4,11 +4,10 @@ use crate::cluster::ProtocolMax;
 use crate::pair::{Pair, Side, Sides};
 use crate::wire::Version;
 
-/// What is known of the clusters' versions. A cluster that was never seen counts as speaking the
-/// highest that is configured.
+/// What is known of the clusters' versions.
 #[derive(Clone, Copy, Debug)]
 pub struct Versions {
-    max: Version,
+    max: ProtocolMax,
     sides: Sides,
     known: Pair<Option<Version>>,
 }
@@ -19,7 +18,7 @@ impl Versions {
     #[must_use]
     pub fn new(max: ProtocolMax, sides: Sides, known: Pair<Option<u8>>) -> Self {
         Self {
-            max: max.version(),
+            max,
             sides,
             known: known.map(|_, number| number.and_then(Version::from_number)),
         }
@@ -28,9 +27,9 @@ impl Versions {
     /// What clients are offered at most.
     #[must_use]
     pub fn offered(&self) -> Version {
-        let of = |side: Side| self.known[side].unwrap_or(self.max);
-        let both = self.sides.iter().map(of).min();
-        both.unwrap_or(self.max).min(self.max)
+        let of = |side: Side| self.known[side].unwrap_or(self.max.unseen());
+        let both = self.sides.iter().map(of);
+        both.fold(self.max.version(), Version::min)
     }
 
     /// The highest version that this side speaks; whether that is news.
@@ -62,6 +61,12 @@ mod tests {
         assert_eq!(versions.offered(), Version::V5);
         assert!(versions.learn(Side::A, Version::V3));
         assert_eq!(versions.offered(), Version::V3);
+
+        let mut auto = Versions::new(ProtocolMax::Auto, Sides::BOTH, Pair::default());
+        auto.learn(Side::A, Version::V5);
+        assert_eq!(auto.offered(), Version::V4, "B was never seen");
+        auto.learn(Side::B, Version::V5);
+        assert_eq!(auto.offered(), Version::V5);
 
         let capped = Versions::new(ProtocolMax::V4, Sides::BOTH, versions.known());
         assert_eq!(capped.offered(), Version::V3);
