@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Fault;
-use crate::load::{handshake, read_frame};
+use crate::load::{Tongue, handshake, read_frame};
 use crate::wire::{Body, opcode, put_frame};
 
 /// Requests and bytes of each value that one connection sends in a burst: 64 KiB in all.
@@ -65,7 +65,7 @@ fn say(word: &str) -> Result<(), Fault> {
 fn open(target: &str) -> Result<TcpStream, Fault> {
     let mut socket = TcpStream::connect(target)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-    handshake(&mut socket)?;
+    handshake(&mut socket, Tongue::PLAIN)?;
     Ok(socket)
 }
 

@@ -12,6 +12,7 @@
 )]
 
 mod child;
+mod coding;
 mod forward;
 mod idle;
 mod link;

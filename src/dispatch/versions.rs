@@ -27,7 +27,7 @@ impl Versions {
     /// What clients are offered at most.
     #[must_use]
     pub fn offered(&self) -> Version {
-        let of = |side: Side| self.known[side].unwrap_or(self.max.unseen());
+        let of = |side: Side| self.known[side].unwrap_or_else(|| self.max.unseen());
         let both = self.sides.iter().map(of);
         both.fold(self.max.version(), Version::min)
     }

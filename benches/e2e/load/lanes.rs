@@ -11,6 +11,7 @@ use rustix::fd::OwnedFd;
 use super::Kind;
 use super::setup::Request;
 use crate::Fault;
+use crate::coding::Coding;
 use crate::link::{Link, SCRATCH};
 use crate::wire::{Cursor, Header, kind, opcode};
 
@@ -103,6 +104,7 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn new(
         sockets: Vec<TcpStream>,
+        coding: Coding,
         in_flight: u16,
         kind: Kind,
         requests: Vec<Request>,
@@ -110,7 +112,8 @@ impl Lanes {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut lanes = Vec::with_capacity(sockets.len());
         for (id, socket) in sockets.into_iter().enumerate() {
-            let link = Link::new(socket)?;
+            let mut link = Link::new(socket)?;
+            link.change(coding);
             epoll::add(
                 &epoll,
                 &link.socket,
@@ -364,7 +367,7 @@ impl Due {
 fn check(asked: Kind, header: Header, body: &[u8]) -> Result<(), String> {
     let mut cursor = Cursor(body);
     let first = cursor.int();
-    if header.version != 0x84 {
+    if header.version & 0x80 == 0 {
         return Err(format!("answer of version {:#x}", header.version));
     }
     if header.opcode == opcode::ERROR {

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::Fault;
 use lanes::{Lanes, Tally};
-pub(crate) use setup::{handshake, read_frame};
+pub(crate) use setup::{Tongue, handshake, read_frame};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -43,6 +43,12 @@ pub(crate) struct Options {
     /// How many different prepared statements to spread the requests over.
     #[arg(long, default_value_t = 1)]
     prepared: u32,
+    /// The protocol version to speak.
+    #[arg(long, default_value_t = 4)]
+    version: u8,
+    /// The compression to ask for: lz4 or snappy.
+    #[arg(long)]
+    compression: Option<String>,
     /// Say `ready` before measuring and wait for a line, and again before closing.
     #[arg(long)]
     paced: bool,
@@ -65,9 +71,19 @@ impl Kind {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Fault> {
-    let sockets = setup::connect(&options.target, options.connections)?;
-    let requests = setup::prepare(&sockets[0], options.kind, options.prepared)?;
-    let mut lanes = Lanes::new(sockets, options.in_flight, options.kind, requests)?;
+    let tongue = Tongue {
+        version: options.version,
+        compression: options.compression.as_deref(),
+    };
+    let sockets = setup::connect(&options.target, options.connections, tongue)?;
+    let requests = setup::prepare(&sockets[0], tongue, options.kind, options.prepared)?;
+    let mut lanes = Lanes::new(
+        sockets,
+        tongue.coding(),
+        options.in_flight,
+        options.kind,
+        requests,
+    )?;
     // Each statement once, so that what happens on first use is not measured.
     let first = u64::from(options.prepared);
     lanes.run(

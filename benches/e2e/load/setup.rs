@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Kind;
 use crate::Fault;
+use crate::coding::Coding;
 use crate::wire::{Body, Cursor, HEADER, Header, kind, opcode, put_frame};
 
 /// PREPAREs on their way at once.
@@ -13,6 +14,24 @@ const PREPARES: u32 = 64;
 
 const VALUE: [u8; 100] = [b'v'; 100];
 const KEY: usize = 16;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tongue<'a> {
+    pub(crate) version: u8,
+    pub(crate) compression: Option<&'a str>,
+}
+
+impl Tongue<'_> {
+    pub(crate) const PLAIN: Self = Self {
+        version: 4,
+        compression: None,
+    };
+
+    pub(crate) fn coding(self) -> Coding {
+        Coding::of(self.version, self.compression)
+    }
+}
 
 /// A whole EXECUTE frame in which stream and key are yet to be filled in.
 #[derive(Clone, Debug)]
@@ -23,7 +42,11 @@ pub(super) struct Request {
 }
 
 /// Opens all connections and completes their handshakes.
-pub(super) fn connect(target: &str, connections: usize) -> Result<Vec<TcpStream>, Fault> {
+pub(super) fn connect(
+    target: &str,
+    connections: usize,
+    tongue: Tongue<'_>,
+) -> Result<Vec<TcpStream>, Fault> {
     if connections == 0 {
         return Err("at least one connection".into());
     }
@@ -31,20 +54,23 @@ pub(super) fn connect(target: &str, connections: usize) -> Result<Vec<TcpStream>
         let mut socket = TcpStream::connect(target)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-        handshake(&mut socket)?;
+        handshake(&mut socket, tongue)?;
         Ok(socket)
     };
     (0..connections).map(open).collect()
 }
 
-/// STARTUP to READY in protocol v4.
-pub(crate) fn handshake(socket: &mut TcpStream) -> Result<(), Fault> {
-    let body = Body::default()
-        .short(1)
+/// STARTUP to READY.
+pub(crate) fn handshake(socket: &mut TcpStream, tongue: Tongue<'_>) -> Result<(), Fault> {
+    let mut body = Body::default()
+        .short(1 + usize::from(tongue.compression.is_some()))
         .string("CQL_VERSION")
         .string("3.0.0");
+    if let Some(compression) = tongue.compression {
+        body = body.string("COMPRESSION").string(compression);
+    }
     let mut out = Vec::new();
-    put_frame(&mut out, 4, [0, 0], opcode::STARTUP, &body.0);
+    put_frame(&mut out, tongue.version, [0, 0], opcode::STARTUP, &body.0);
     socket.write_all(&out)?;
     let (header, _) = read_frame(&mut *socket)?;
     if header.opcode != opcode::READY {
@@ -63,22 +89,70 @@ pub(crate) fn read_frame(mut socket: impl Read) -> Result<(Header, Vec<u8>), Fau
     Ok((header, body))
 }
 
+/// Frames from a blocking socket, unwrapped.
+struct Unwrapped<'a> {
+    socket: &'a TcpStream,
+    coding: Coding,
+    raw: Vec<u8>,
+    frames: Vec<u8>,
+}
+
+impl Unwrapped<'_> {
+    fn next(&mut self) -> Result<(Header, Vec<u8>), Fault> {
+        loop {
+            let whole = Header::read(&self.frames)
+                .filter(|header| HEADER + header.length <= self.frames.len());
+            if let Some(header) = whole {
+                let frame: Vec<u8> = self.frames.drain(..HEADER + header.length).collect();
+                return Ok((header, frame[HEADER..].to_vec()));
+            }
+            let mut some = [0; 4096];
+            let read = self.socket.read(&mut some)?;
+            if read == 0 {
+                return Err("the end, where a frame was expected".into());
+            }
+            self.raw.extend_from_slice(&some[..read]);
+            let taken = self.coding.open(&self.raw, &mut self.frames)?;
+            self.raw.drain(..taken);
+        }
+    }
+}
+
 /// Prepares `count` different texts of one shape and makes the EXECUTE of each.
-pub(super) fn prepare(socket: &TcpStream, kind: Kind, count: u32) -> Result<Vec<Request>, Fault> {
+pub(super) fn prepare(
+    socket: &TcpStream,
+    tongue: Tongue<'_>,
+    kind: Kind,
+    count: u32,
+) -> Result<Vec<Request>, Fault> {
+    let coding = tongue.coding();
+    let mut answers = Unwrapped {
+        socket,
+        coding,
+        raw: Vec::new(),
+        frames: Vec::new(),
+    };
     let numbers: Vec<u32> = (0..count.max(1)).collect();
     let mut requests = Vec::with_capacity(numbers.len());
     for chunk in numbers.chunks(PREPARES as usize) {
         let mut out = Vec::new();
         for number in chunk {
-            let body = Body::default().long_string(&text(kind, *number));
-            put_frame(&mut out, 4, stream(*number), opcode::PREPARE, &body.0);
+            let mut body = Body::default().long_string(&text(kind, *number));
+            if tongue.version == 5 {
+                body = body.int(0);
+            }
+            let stream = stream(*number);
+            put_frame(&mut out, tongue.version, stream, opcode::PREPARE, &body.0);
         }
+        let mut wrapped = Vec::new();
+        coding.seal(&out, &mut wrapped);
         let mut socket = socket;
-        socket.write_all(&out)?;
+        socket.write_all(&wrapped)?;
         // Answers may come in any order; the order of the statements is of no meaning.
         for _ in chunk {
-            let (header, body) = read_frame(socket)?;
-            requests.push(execute(kind, prepared_id(header, &body)?));
+            let (header, body) = answers.next()?;
+            let (id, columns) = prepared_ids(tongue.version, header, &body)?;
+            requests.push(execute(tongue.version, kind, id, columns));
         }
     }
     Ok(requests)
@@ -101,27 +175,38 @@ fn text(kind: Kind, number: u32) -> String {
     }
 }
 
-fn prepared_id(header: Header, body: &[u8]) -> Result<&[u8], Fault> {
+/// The statement's id, and in version 5 that of its columns.
+fn prepared_ids(version: u8, header: Header, body: &[u8]) -> Result<(&[u8], Option<&[u8]>), Fault> {
     let mut cursor = Cursor(body);
     if header.opcode != opcode::RESULT || cursor.int() != Some(kind::PREPARED) {
         let said = String::from_utf8_lossy(body);
         return Err(format!("PREPARE answered with opcode {}: {said}", header.opcode).into());
     }
-    cursor
+    let id = cursor.short_bytes().ok_or("PREPARED without an id")?;
+    if version < 5 {
+        return Ok((id, None));
+    }
+    let columns = cursor
         .short_bytes()
-        .ok_or_else(|| "PREPARED without an id".into())
+        .ok_or("PREPARED without an id of columns")?;
+    Ok((id, Some(columns)))
 }
 
-fn execute(kind: Kind, id: &[u8]) -> Request {
+fn execute(version: u8, kind: Kind, id: &[u8], columns: Option<&[u8]>) -> Request {
     const ONE: usize = 1;
     const VALUES: u8 = 1;
-    let body = Body::default().short_bytes(id).short(ONE).byte(VALUES);
+    let body = Body::default().short_bytes(id);
+    let body = match columns {
+        Some(columns) => body.short_bytes(columns).short(ONE).int(VALUES.into()),
+        None => body.short(ONE).byte(VALUES),
+    };
+    let values = body.0.len();
     let body = match kind {
         Kind::Read => body.short(1).bytes(Some(&[b'0'; KEY])),
         Kind::Write => body.short(2).bytes(Some(&[b'0'; KEY])).bytes(Some(&VALUE)),
     };
     let mut frame = Vec::new();
-    put_frame(&mut frame, 4, [0, 0], opcode::EXECUTE, &body.0);
-    let key = HEADER + 2 + id.len() + 2 + 1 + 2 + 4;
+    put_frame(&mut frame, version, [0, 0], opcode::EXECUTE, &body.0);
+    let key = HEADER + values + 2 + 4;
     Request { frame, key }
 }

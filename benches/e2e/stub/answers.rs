@@ -47,7 +47,7 @@ impl Answers {
 
     /// Adds the answer to `out`; false when the connection must end after it.
     pub(super) fn answer(&mut self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
-        if header.version != 3 && header.version != 4 {
+        if !(3..=5).contains(&header.version) {
             return refuse_version(header, out);
         }
         if header.opcode == opcode::EXECUTE && self.execute(header, body, out) {
@@ -58,7 +58,7 @@ impl Answers {
             opcode::OPTIONS => (opcode::SUPPORTED, supported()),
             opcode::QUERY => self.query(Cursor(body)),
             opcode::PREPARE => self.prepare(header.version, Cursor(body)),
-            opcode::EXECUTE => self.execute_other(Cursor(body)),
+            opcode::EXECUTE => self.execute_other(header.version, Cursor(body)),
             opcode::BATCH => result(Body::default().int(kind::VOID)),
             _ => error(PROTOCOL_ERROR, "Unknown opcode"),
         };
@@ -74,13 +74,18 @@ impl Answers {
 
     /// The hot path: the kind is read from the id, the answer is copied from a template.
     fn execute(&self, header: Header, body: &[u8], out: &mut Vec<u8>) -> bool {
-        // [short bytes] id of 16, [consistency], flags
+        // [short bytes] id of 16, in version 5 another of the columns, [consistency], flags: their lowest byte
         let Some(&[0, 16, code]) = body.first_chunk::<3>() else {
             return false;
         };
+        let flags = if header.version == 5 { 41 } else { 20 };
         let template = match Kind::from_code(code) {
             Some(Kind::Void) => &self.void,
-            Some(Kind::Row) if body.get(20).is_some_and(|flags| flags & SKIP_METADATA != 0) => {
+            Some(Kind::Row)
+                if body
+                    .get(flags)
+                    .is_some_and(|flags| flags & SKIP_METADATA != 0) =>
+            {
                 &self.row_bare
             }
             Some(Kind::Row) => &self.row,
@@ -93,14 +98,17 @@ impl Answers {
         true
     }
 
-    fn execute_other(&self, mut body: Cursor<'_>) -> (u8, Body) {
+    fn execute_other(&self, version: u8, mut body: Cursor<'_>) -> (u8, Body) {
         let id = body.short_bytes().unwrap_or_default();
+        if version == 5 && body.short_bytes().is_none() {
+            return error(PROTOCOL_ERROR, "No id of the columns");
+        }
         let Some(text) = self.prepared.text(id) else {
             let (opcode, content) = error(UNPREPARED, "Prepared query with that ID not found");
             return (opcode, content.short_bytes(id));
         };
-        let with_metadata =
-            body.take(2).is_none() || body.byte().is_none_or(|flags| flags & SKIP_METADATA == 0);
+        let with_metadata = body.take(if version == 5 { 5 } else { 2 }).is_none()
+            || body.byte().is_none_or(|flags| flags & SKIP_METADATA == 0);
         self.system(text, with_metadata)
     }
 
@@ -147,15 +155,15 @@ impl Answers {
     }
 }
 
-/// What Cassandra 3.11 says to a newer driver, in a frame that the driver can read.
+/// What Cassandra 5.0 says to a newer driver, in a frame that the driver can read.
 fn refuse_version(header: Header, out: &mut Vec<u8>) -> bool {
     let text = format!(
         "Invalid or unsupported protocol version ({}); the lowest supported version is 3 and the \
-         greatest is 4",
+         greatest is 5",
         header.version & 0x7F
     );
     let (opcode, content) = error(PROTOCOL_ERROR, &text);
-    put_frame(out, 0x84, [0, 0], opcode, &content.0);
+    put_frame(out, 0x85, [0, 0], opcode, &content.0);
     // The connection stays: the peer hangs up once it has read why.
     true
 }
@@ -166,11 +174,14 @@ fn supported() -> Body {
         .string("CQL_VERSION")
         .short(1)
         .string("3.4.4");
-    let body = body.string("COMPRESSION").short(0);
-    body.string("PROTOCOL_VERSIONS")
-        .short(2)
+    let body = body.string("COMPRESSION").short(2);
+    body.string("lz4")
+        .string("snappy")
+        .string("PROTOCOL_VERSIONS")
+        .short(3)
         .string("3/v3")
         .string("4/v4")
+        .string("5/v5")
 }
 
 fn schema_change(change: &str) -> Body {

@@ -1,7 +1,7 @@
 //! A CQL cluster of one node that answers at once, so that what stands before it is measured.
 //!
 //! One epoll loop in one thread: a read per wake-up and connection into a shared buffer, all its
-//! answers in one write. Protocol v3 and v4; v5 is refused as Cassandra 3.11 refuses it.
+//! answers in one write. Protocol v3 to v5, with the compressions that there are.
 
 mod answers;
 mod prepared;
@@ -19,8 +19,10 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
 use crate::Fault;
+use crate::coding::Coding;
 use crate::idle::raise_file_limit;
 use crate::link::{Link, SCRATCH};
+use crate::wire::{Cursor, Header, opcode};
 use answers::Answers;
 
 const LISTENER: u64 = u64::MAX;
@@ -128,12 +130,15 @@ impl Stub {
         let Some(Some(link)) = self.links.get_mut(index) else {
             return;
         };
-        let mut healthy = true;
+        let (mut healthy, mut agreed) = (true, None);
         let waiting = flags.contains(EventFlags::OUT);
         if !waiting {
             let answers = &mut self.answers;
             let read = link.read(&mut self.scratch, |header, body, out| {
                 healthy &= answers.answer(header, body, out);
+                if header.opcode == opcode::STARTUP {
+                    agreed = Some(agreed_coding(header, body));
+                }
             });
             healthy &= read.is_ok();
         }
@@ -144,6 +149,10 @@ impl Stub {
         }
         if !self.push(index, waiting) || !healthy {
             self.links[index] = None;
+        }
+        // READY itself is sent as it is.
+        if let (Some(coding), Some(Some(link))) = (agreed, self.links.get_mut(index)) {
+            link.change(coding);
         }
     }
 
@@ -192,4 +201,18 @@ impl Stub {
             }
         }
     }
+}
+
+/// What a STARTUP asks for: a string map.
+fn agreed_coding(header: Header, body: &[u8]) -> Coding {
+    let mut body = Cursor(body);
+    let pairs = body.short().unwrap_or(0);
+    let mut compression = None;
+    for _ in 0..pairs {
+        let (key, value) = (body.short_bytes(), body.short_bytes());
+        if key == Some(b"COMPRESSION") {
+            compression = value.and_then(|it| std::str::from_utf8(it).ok());
+        }
+    }
+    Coding::of(header.version, compression)
 }

@@ -63,8 +63,12 @@ impl Prepared {
             self.system.insert(id.clone(), lower);
         }
         let mut body = Body::default().int(kind::PREPARED).short_bytes(&id);
+        if version == 5 {
+            // Of the columns: they depend on the text alone.
+            body = body.short_bytes(&id);
+        }
         body = body.int(1).count(variables.len());
-        if version == 4 {
+        if 4 <= version {
             body = body.count(keys.len());
             for key in keys {
                 body = body.short(key);

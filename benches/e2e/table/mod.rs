@@ -1,6 +1,7 @@
 //! The table: forwarder and proxy side by side in one run, against the targets of the design.
 
 mod bed;
+mod coding;
 mod cost;
 mod degraded;
 mod gocql;
@@ -50,6 +51,8 @@ pub(crate) struct Options {
 enum Part {
     /// CPU, rate and latency of reads and dual writes.
     Cost,
+    /// The same in version 5, and compressed.
+    Coding,
     /// Many prepared statements, many connections, memory.
     Size,
     /// Cluster B down, and its return.
@@ -91,6 +94,9 @@ fn measure(options: &Options, report: &mut Report) -> Result<(), Fault> {
     }
     if options.wants(Part::Cost) {
         cost::measure(&bed, options, report)?;
+    }
+    if options.wants(Part::Coding) {
+        coding::measure(&bed, options, report)?;
     }
     if options.wants(Part::Size) {
         size::measure(&bed, options, report)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::bed::{Bed, Way};
 use crate::Fault;
 use crate::child::{Process, myself};
-use crate::load::Kind;
+use crate::load::{Kind, Tongue};
 
 /// A load to send.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Load {
     /// Open loop at so many requests a second.
     pub(super) rate: Option<f64>,
     pub(super) prepared: u32,
+    pub(super) tongue: Tongue<'static>,
 }
 
 impl Load {
@@ -30,6 +31,7 @@ impl Load {
             seconds,
             rate: None,
             prepared: 1,
+            tongue: Tongue::PLAIN,
         }
     }
 
@@ -49,6 +51,12 @@ impl Load {
         command.arg("--in-flight").arg(self.in_flight.to_string());
         command.arg("--seconds").arg(self.seconds.to_string());
         command.arg("--prepared").arg(self.prepared.to_string());
+        command
+            .arg("--version")
+            .arg(self.tongue.version.to_string());
+        if let Some(compression) = self.tongue.compression {
+            command.args(["--compression", compression]);
+        }
         if let Some(rate) = self.rate {
             command.arg("--rate").arg(rate.to_string());
         }
