@@ -1,6 +1,6 @@
 """Two clusters that are not real, for what no real one does on demand: late answers at chosen moments.
 
-A `Fake` speaks enough protocol v4 for the proxy to believe it and notes what it was told to apply; a
+A `Fake` speaks enough of versions 3 to 5 for the proxy to believe it and notes what it was told to apply; a
 `Client` sends frames by hand, so that several can be under way at once.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import struct
 
-import lz4.block
+from segments import Segments, pack, unpack
 
 VOID = struct.pack(">i", 1)
 COMPRESSED, TRACING, WARNINGS = 0x01, 0x02, 0x08
@@ -38,6 +38,8 @@ class Fake:
         self.options = {}
         # So many of the next requests for data are answered UNPREPARED, with these flags and what they announce.
         self.forgets, self.flags = 0, 0
+        # Asked about every request for data: the flags and the content of an ERROR, or None.
+        self.refusal = lambda opcode, body: None
         # How long SELECTs of data take, each once.
         self.delays = []
         # Whether there is another page behind each.
@@ -68,14 +70,15 @@ class Fake:
     async def serve(self, reader, writer):
         keyspace = [None]
         pending = set()
-        self.writers.add(writer)
+        connection = writer
+        self.writers.add(connection)
         try:
             while True:
                 head = await reader.readexactly(9)
                 version, flags, stream, opcode, length = struct.unpack(">BBhBI", head)
                 body = await reader.readexactly(length)
                 if flags & COMPRESSED:
-                    body = unpacked(body)
+                    body = unpack(body)
                 if version not in self.versions:
                     content = struct.pack(">i", 0x000A) + string("Invalid or unsupported protocol version")
                     writer.write(struct.pack(">BBhBI", 0x84, 0, 0, 0x00, len(content)) + content)
@@ -83,32 +86,29 @@ class Fake:
                 task = asyncio.ensure_future(self.handle(writer, keyspace, stream, opcode, body, version))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
+                if opcode == 0x01 and version == 5:
+                    # Its own answer goes unwrapped.
+                    reader = writer = Segments(reader, writer, b"lz4" in body)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
-            self.writers.discard(writer)
-            writer.close()
+            self.writers.discard(connection)
+            connection.close()
 
     async def handle(self, writer, keyspace, stream, opcode, body, version=4):
-        if self.forgets and is_data(opcode, body):
-            self.forgets -= 1
-            content, flags = self.forgot(opcode, body), self.flags
-            writer.write(struct.pack(">BBhBI", 0x80 | version, flags, stream, 0x00, len(content)) + content)
-            return
-        answer, content = await self.answer(keyspace, opcode, body, version)
-        writer.write(struct.pack(">BBhBI", 0x80 | version, 0, stream, answer, len(content)) + content)
+        refusal = self.refused(opcode, body) if is_data(opcode, body) else None
+        if refusal is None:
+            flags, (answer, content) = 0, await self.answer(keyspace, opcode, body, version)
+        else:
+            flags, answer, content = refusal[0], 0x00, dressed(*refusal)
+        writer.write(struct.pack(">BBhBI", 0x80 | version, flags, stream, answer, len(content)) + content)
 
-    def forgot(self, opcode, body):
-        """The body of an UNPREPARED, behind what the flags announce."""
-        # Of a batch its first child, which is a prepared one in tests.
-        at = {0x0A: 0, 0x0D: 4}.get(opcode)
-        (length,) = (0,) if at is None else struct.unpack_from(">H", body, at)
-        identity = bytes(16) if at is None else body[at + 2 : at + 2 + length]
-        content = bytes(16) if self.flags & TRACING else b""
-        if self.flags & WARNINGS:
-            content += struct.pack(">H", 1) + string("a warning")
-        content += struct.pack(">i", UNPREPARED) + string("who?") + short_bytes(identity)
-        return packed(content) if self.flags & COMPRESSED else content
+    def refused(self, opcode, body):
+        """The flags and the content of the ERROR that this request gets, if it gets one."""
+        if not self.forgets:
+            return self.refusal(opcode, body)
+        self.forgets -= 1
+        return self.flags, unprepared(opcode, body)
 
     async def answer(self, keyspace, opcode, body, version):
         if opcode == 0x01:
@@ -165,7 +165,8 @@ class Fake:
         variables += b"".join(string(f"v{n}") + struct.pack(">H", 0x0D) for n in range(markers))
         if markers == 0:
             variables = struct.pack(">ii", 0, 0) + key
-        return 0x08, struct.pack(">i", 4) + short_bytes(identity) + variables + struct.pack(">ii", 4, 0)
+        columns_id = short_bytes(bytes(16)) if 5 <= version else b""
+        return 0x08, struct.pack(">i", 4) + short_bytes(identity) + columns_id + variables + struct.pack(">ii", 4, 0)
 
     def children(self, body):
         at, count = 3, struct.unpack_from(">H", body, 1)[0]
@@ -270,10 +271,18 @@ def is_data(opcode, body):
     return opcode in (0x0A, 0x0D) or (opcode == 0x07 and b" ks." in body)
 
 
-def packed(body):
-    return struct.pack(">i", len(body)) + lz4.block.compress(body, store_size=False)
+def unprepared(opcode, body):
+    """The content of an UNPREPARED that fits the request."""
+    # Of a batch its first child, which is a prepared one in tests.
+    at = {0x0A: 0, 0x0D: 4}.get(opcode)
+    (length,) = (0,) if at is None else struct.unpack_from(">H", body, at)
+    identity = bytes(16) if at is None else body[at + 2 : at + 2 + length]
+    return struct.pack(">i", UNPREPARED) + string("who?") + short_bytes(identity)
 
 
-def unpacked(body):
-    (length,) = struct.unpack_from(">i", body)
-    return lz4.block.decompress(body[4:], uncompressed_size=length)
+def dressed(flags, content):
+    """A body behind what its flags announce."""
+    head = bytes(16) if flags & TRACING else b""
+    if flags & WARNINGS:
+        head += struct.pack(">H", 1) + string("a warning")
+    return pack(head + content) if flags & COMPRESSED else head + content
