@@ -64,14 +64,12 @@ impl<C: Client> Desk<C> {
     }
 
     /// Nobody knows whether a conditional was applied. The node's own words pass only where they say
-    /// so: others make drivers run it again (S14, S15).
+    /// so and no driver takes them for leave to run it again (S14, S15).
     fn answer_conditional(&self, request: &mut Request<C>, current: Option<(Side, Frame<'_>)>) {
         let says_so = current.filter(|(_, frame)| {
-            let parsed = frame
-                .content()
-                .and_then(|(_, content)| error::Error::parse(content));
-            frame.header.opcode == Opcode::Error
-                && parsed.is_ok_and(|error| code::is_write_unknown(error.code))
+            let content = frame.content();
+            let says_so = content.and_then(|(_, content)| error::is_write_unknown(content));
+            frame.header.opcode == Opcode::Error && says_so == Ok(true)
         });
         match says_so {
             Some((side, _)) => self.answer_of(request, side, current),

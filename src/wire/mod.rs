@@ -264,12 +264,6 @@ pub mod code {
         Refused,
     }
 
-    /// Whether the error itself says of a write that it may have been applied.
-    #[must_use]
-    pub const fn is_write_unknown(code: i32) -> bool {
-        matches!(code, WRITE_TIMEOUT | WRITE_FAILURE | CAS_WRITE_UNKNOWN)
-    }
-
     /// The effect of a statement that was answered so; `single_partition`: the servers apply it
     /// wholly or not at all on one partition.
     #[must_use]

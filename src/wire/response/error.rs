@@ -34,6 +34,25 @@ impl<'a> Error<'a> {
     }
 }
 
+/// Whether an ERROR says itself of a write that nobody knows whether it was applied, and drivers
+/// leave it at that: a timeout of the batch log they repeat (S15).
+///
+/// # Errors
+/// If what it takes to know is cut short.
+pub fn is_write_unknown(mut content: Cursor<'_>) -> Result<bool, Malformed> {
+    let code = content.i32()?;
+    if code != code::WRITE_TIMEOUT {
+        return Ok(matches!(
+            code,
+            code::WRITE_FAILURE | code::CAS_WRITE_UNKNOWN
+        ));
+    }
+    content.string()?;
+    content.u16()?;
+    let (_received, _need) = (content.i32()?, content.i32()?);
+    Ok(content.string()? != "BATCH_LOG")
+}
+
 /// Writes an error without further fields.
 pub fn put(out: &mut Vec<u8>, code: i32, message: &str) {
     put::i32(out, code);
@@ -85,4 +104,51 @@ pub fn put_read_timeout(
 pub fn put_unprepared(out: &mut Vec<u8>, message: &str, id: &[u8]) {
     put(out, code::UNPREPARED, message);
     put::short_bytes(out, id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_timeout(write_type: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        let of = (write_type, Version::V4);
+        put_write_timeout(&mut body, "late", Consistency::ONE, (0, 1), of);
+        body
+    }
+
+    #[test]
+    fn a_timeout_of_the_batch_log_is_not_left_at_that() {
+        for write_type in ["SIMPLE", "BATCH", "UNLOGGED_BATCH", "COUNTER", "CAS"] {
+            let body = write_timeout(write_type);
+            assert_eq!(
+                is_write_unknown(Cursor::new(&body)),
+                Ok(true),
+                "{write_type}"
+            );
+        }
+        let body = write_timeout("BATCH_LOG");
+        assert_eq!(is_write_unknown(Cursor::new(&body)), Ok(false));
+        let (_, cut) = body.split_last().unwrap();
+        assert!(is_write_unknown(Cursor::new(cut)).is_err());
+    }
+
+    #[test]
+    fn of_other_errors_the_code_decides() {
+        for (code, expected) in [
+            (code::WRITE_FAILURE, true),
+            (code::CAS_WRITE_UNKNOWN, true),
+            (code::SERVER_ERROR, false),
+            (code::UNAVAILABLE, false),
+            (code::OVERLOADED, false),
+        ] {
+            let mut body = Vec::new();
+            put(&mut body, code, "told by a node");
+            assert_eq!(
+                is_write_unknown(Cursor::new(&body)),
+                Ok(expected),
+                "{code:#x}"
+            );
+        }
+    }
 }
