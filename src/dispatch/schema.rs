@@ -166,7 +166,8 @@ impl Changer {
         let answer = line
             .call(way, (job.flags, Opcode::Query), body, within)
             .await;
-        answer.map_err(|failure| self.failed(side, &failure))
+        let reply = answer.map_err(|failure| self.failed(side, &failure))?;
+        of_a_text(reply, &self.shared.names[side])
     }
 
     fn failed(&self, side: Side, failure: &Failure) -> Error {
@@ -208,5 +209,44 @@ impl Changer {
         if let Err(failure) = self.reporter.look(line).await {
             tracing::debug!(%side, %failure, "the new schema cannot be read");
         }
+    }
+}
+
+/// What a node said to a text: of an id that only it knows the client must not hear (I14).
+fn of_a_text(reply: Reply, name: &str) -> Result<Reply, Error> {
+    match reply.error() {
+        Some((code::UNPREPARED, _)) => Err(Error::SchemaRefused(format!(
+            "cluster {name} took the schema change for a prepared statement; it does not have it"
+        ))),
+        Some(_) | None => Ok(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::response::error;
+
+    fn reply(body: Vec<u8>) -> Reply {
+        Reply {
+            flags: 0,
+            opcode: Opcode::Error,
+            body,
+        }
+    }
+
+    #[test]
+    fn an_id_of_a_node_is_none_of_the_clients_affair() {
+        let mut body = Vec::new();
+        error::put_unprepared(&mut body, "who?", &[7; 16]);
+        let told = of_a_text(reply(body), "A").unwrap_err();
+        assert!(matches!(told, Error::SchemaRefused(text) if text.starts_with("cluster A ")));
+    }
+
+    #[test]
+    fn other_errors_of_a_node_are_passed_as_they_are() {
+        let mut body = Vec::new();
+        error::put(&mut body, code::INVALID, "no such keyspace");
+        assert_eq!(of_a_text(reply(body.clone()), "A").unwrap().body, body);
     }
 }
