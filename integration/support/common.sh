@@ -39,3 +39,11 @@ need_rust() {
   PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
   have cargo || fail "rustup is done and cargo is still missing, see $WORK/rustup.log"
 }
+
+# The Java that runs Cassandra, and what else is in Java.
+java_binary() {
+  local major
+  major="$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1 || true)"
+  case "$major" in 11|17) command -v java; return ;; esac
+  ls -d /usr/lib/jvm/*17*/bin/java 2>/dev/null | head -1 | grep . || fail "Java 17 is missing: run integration/install"
+}
