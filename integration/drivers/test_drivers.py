@@ -32,10 +32,12 @@ PROGRAMS = {
     "gocql_v2_v4": ("drivers_gocql_v2", lambda: ([build_go("gocql_v2", "v2")], [])),
     "rust": ("drivers_rust", lambda: ([build_rust()], [])),
     "rust_lz4": ("drivers_rust", lambda: ([build_rust()], ["lz4"])),
-    # It begins with a version that only another server has, and comes down from it.
+    # Java and Node begin with a version that only another server has, and come down from it.
     "java": ("drivers_java", lambda: ([JAVA], [])),
     "java_v5_lz4": ("drivers_java", lambda: ([JAVA], [*java("version=V5"), *java("compression=lz4")])),
     "java_v4_snappy": ("drivers_java", lambda: ([JAVA], [*java("version=V4"), *java("compression=snappy")])),
+    # It has neither version 5 nor compression.
+    "node": ("drivers_node", lambda: ([str(HERE / "node" / "run")], [])),
 }
 # The highest version that the proxy offers; by default what both clusters speak, which is v5.
 OFFERED = {"gocql_v2_v4": "v4", "rust": "v4"}

@@ -15,6 +15,8 @@ PROXY_BINARY="${HELIX_BINARY:-$ROOT/target/release/helix-proxy}"
 # Bytecode beside the sources would make the work tree look changed.
 export PYTHONDONTWRITEBYTECODE=1
 export PYTHONPATH="$HERE/support${PYTHONPATH:+:$PYTHONPATH}"
+# Where Node is too old or missing, ours is here.
+[ ! -d "$WORK/node/bin" ] || PATH="$WORK/node/bin:$PATH"
 # rustup and Go install here, and a shell without a login profile does not look there.
 for directory in "$HOME/.cargo/bin" /usr/local/go/bin; do
   case ":$PATH:" in *":$directory:"*) ;; *) [ ! -d "$directory" ] || PATH="$PATH:$directory" ;; esac
