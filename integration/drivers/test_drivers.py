@@ -18,6 +18,7 @@ BUILD_SECONDS_MAX = 900
 
 PYTHON = [str(WORK / "venv" / "bin" / "python"), str(HERE / "python" / "driver.py")]
 JAVA = str(HERE / "java" / "run")
+CQLSH = [PYTHON[0], str(HERE / "cqlsh" / "driver.py"), str(WORK / "cqlsh" / "bin" / "cqlsh")]
 # The Python driver compresses with LZ4 by default where it can.
 PROGRAMS = {
     "python": ("drivers_python", lambda: ([*PYTHON], [])),
@@ -38,6 +39,7 @@ PROGRAMS = {
     "java_v4_snappy": ("drivers_java", lambda: ([JAVA], [*java("version=V4"), *java("compression=snappy")])),
     # It has neither version 5 nor compression.
     "node": ("drivers_node", lambda: ([str(HERE / "node" / "run")], [])),
+    "cqlsh": ("drivers_cqlsh", lambda: ([*CQLSH], [])),
 }
 # The highest version that the proxy offers; by default what both clusters speak, which is v5.
 OFFERED = {"gocql_v2_v4": "v4", "rust": "v4"}
