@@ -179,8 +179,9 @@ public class Driver {
     run("INSERT INTO drivers_java.\"Mixed\" (\"Key\", \"Value\") VALUES (1, 'quoted')");
     say("quoted", texts("SELECT \"Value\" FROM drivers_java.\"Mixed\" WHERE \"Key\" = 1"));
     run("INSERT INTO drivers_java.pages (id, n, v) VALUES (20, 1, 'timed') USING TIMESTAMP 1234567890 AND TTL 5000");
-    session.execute(SimpleStatement.newInstance("INSERT INTO drivers_java.pages (id, n, v) VALUES (20, 2, 'by the driver')")
-        .setQueryTimestamp(1234567891L));
+    session.execute(
+        SimpleStatement.newInstance("INSERT INTO drivers_java.pages (id, n, v) VALUES (20, 2, 'by the driver')")
+            .setQueryTimestamp(1234567891L));
     say("timestamps", texts("SELECT writetime(v) FROM drivers_java.pages WHERE id = 20"));
     say("ttl", 4900 < one("SELECT ttl(v) FROM drivers_java.pages WHERE id = 20 AND n = 1").getInt(0));
     for (int tries = 0; tries < 2; tries++) {
@@ -206,15 +207,17 @@ public class Driver {
   }
 
   private void traced(String text) {
-    QueryTrace trace = session.execute(SimpleStatement.newInstance(text).setTracing(true)).getExecutionInfo().getQueryTrace();
+    ResultSet asked = session.execute(SimpleStatement.newInstance(text).setTracing(true));
+    QueryTrace trace = asked.getExecutionInfo().getQueryTrace();
     say("trace", trace.getRequestType(), new TreeMap<>(trace.getParameters()), trace.getEvents().size() != 0);
   }
 
   private void warnings() {
     say("warnings", run("SELECT count(*) FROM drivers_java.pages").getExecutionInfo().getWarnings());
     BatchStatement batch = BatchStatement.newInstance(DefaultBatchType.UNLOGGED);
+    String insert = "INSERT INTO drivers_java.pages (id, n, v) VALUES (?, 1, 'w')";
     for (int id = 0; id < PARTITIONS_TO_WARN_OF; id++) {
-      batch = batch.add(SimpleStatement.newInstance("INSERT INTO drivers_java.pages (id, n, v) VALUES (?, 1, 'w')", 40 + id));
+      batch = batch.add(SimpleStatement.newInstance(insert, 40 + id));
     }
     say("warnings", session.execute(batch).getExecutionInfo().getWarnings());
   }
