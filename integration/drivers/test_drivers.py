@@ -17,6 +17,8 @@ SECONDS_MAX = 180
 BUILD_SECONDS_MAX = 900
 
 PYTHON = [str(WORK / "venv" / "bin" / "python"), str(HERE / "python" / "driver.py")]
+JAVA = str(HERE / "java" / "run")
+CQLSH = [PYTHON[0], str(HERE / "cqlsh" / "driver.py"), str(WORK / "cqlsh" / "bin" / "cqlsh")]
 # The Python driver compresses with LZ4 by default where it can.
 PROGRAMS = {
     "python": ("drivers_python", lambda: ([*PYTHON], [])),
@@ -31,6 +33,13 @@ PROGRAMS = {
     "gocql_v2_v4": ("drivers_gocql_v2", lambda: ([build_go("gocql_v2", "v2")], [])),
     "rust": ("drivers_rust", lambda: ([build_rust()], [])),
     "rust_lz4": ("drivers_rust", lambda: ([build_rust()], ["lz4"])),
+    # Java and Node begin with a version that only another server has, and come down from it.
+    "java": ("drivers_java", lambda: ([JAVA], [])),
+    "java_v5_lz4": ("drivers_java", lambda: ([JAVA], [*java("version=V5"), *java("compression=lz4")])),
+    "java_v4_snappy": ("drivers_java", lambda: ([JAVA], [*java("version=V4"), *java("compression=snappy")])),
+    # It has neither version 5 nor compression.
+    "node": ("drivers_node", lambda: ([str(HERE / "node" / "run")], [])),
+    "cqlsh": ("drivers_cqlsh", lambda: ([*CQLSH], [])),
 }
 # The highest version that the proxy offers; by default what both clusters speak, which is v5.
 OFFERED = {"gocql_v2_v4": "v4", "rust": "v4"}
@@ -40,7 +49,13 @@ TO_CLUSTERS = {
     "gocql_v2": ("lz4", "snappy"),
     "rust": ("snappy", "none"),
     "rust_lz4": ("lz4", "lz4"),
+    "java_v5_lz4": ("none", "lz4"),
+    "java_v4_snappy": ("lz4", "snappy"),
 }
+
+
+def java(setting):
+    return [f"-Ddatastax-java-driver.advanced.protocol.{setting}"]
 
 
 def build_go(name, tag):

@@ -15,6 +15,8 @@ PROXY_BINARY="${HELIX_BINARY:-$ROOT/target/release/helix-proxy}"
 # Bytecode beside the sources would make the work tree look changed.
 export PYTHONDONTWRITEBYTECODE=1
 export PYTHONPATH="$HERE/support${PYTHONPATH:+:$PYTHONPATH}"
+# Where Node is too old or missing, ours is here.
+[ ! -d "$WORK/node/bin" ] || PATH="$WORK/node/bin:$PATH"
 # rustup and Go install here, and a shell without a login profile does not look there.
 for directory in "$HOME/.cargo/bin" /usr/local/go/bin; do
   case ":$PATH:" in *":$directory:"*) ;; *) [ ! -d "$directory" ] || PATH="$PATH:$directory" ;; esac
@@ -38,4 +40,12 @@ need_rust() {
     { tail -5 "$WORK/rustup.log" >&2; fail "rustup could not install Rust $version, see $WORK/rustup.log"; }
   PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
   have cargo || fail "rustup is done and cargo is still missing, see $WORK/rustup.log"
+}
+
+# The Java that runs Cassandra, and what else is in Java.
+java_binary() {
+  local major
+  major="$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1 || true)"
+  case "$major" in 11|17) command -v java; return ;; esac
+  ls -d /usr/lib/jvm/*17*/bin/java 2>/dev/null | head -1 | grep . || fail "Java 17 is missing: run integration/install"
 }
