@@ -15,6 +15,18 @@ from proxy import Proxy  # noqa: E402
 FAULTY_ADDRESS = "127.0.0.22"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--large", action="store_true", help="also what needs many nodes or much time")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--large"):
+        skip = pytest.mark.skip(reason="large: runs with --large, as in integration/test --all")
+        for item in items:
+            if item.get_closest_marker("large"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def nodes():
     """Those that ran before run on afterwards; those that we started are stopped."""

@@ -239,8 +239,18 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         if !refusal.is_fatal() {
             return Next::Continue;
         }
-        self.part(refusal);
+        match refusal {
+            Refusal::Version { .. } => self.step_down(refusal),
+            _ => self.part(refusal),
+        }
         Next::Close
+    }
+
+    /// The connection ends, and the client comes again with a version that is spoken: drivers begin
+    /// with the highest that they know.
+    fn step_down(&self, cause: &dyn std::error::Error) {
+        self.stay.sessions.expect_end(&self.stay.session);
+        tracing::debug!(%cause, "a client tried another version");
     }
 
     /// The connection ends by the client's fault.
@@ -285,7 +295,10 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
         let to = (self.origin.version, told.stream);
         let code = code::PROTOCOL_ERROR;
         self.stay.session.protest(to, code, &told.sentence);
-        self.part(&fault);
+        match fault {
+            HeaderFault::Version { .. } => self.step_down(&fault),
+            _ => self.part(&fault),
+        }
     }
 
     #[inline]
