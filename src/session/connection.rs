@@ -239,24 +239,17 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         if !refusal.is_fatal() {
             return Next::Continue;
         }
-        match refusal {
-            Refusal::Version { .. } => self.step_down(refusal),
-            _ => self.part(refusal),
-        }
+        self.part(refusal, matches!(refusal, Refusal::Version { .. }));
         Next::Close
     }
 
-    /// The connection ends, and the client comes again with a version that is spoken: drivers begin
-    /// with the highest that they know.
-    fn step_down(&self, cause: &dyn std::error::Error) {
+    /// The connection ends by the client's doing: usual where it tried a version that is not spoken, as
+    /// drivers begin with the highest that they know; its fault otherwise.
+    fn part(&self, cause: &(dyn std::error::Error + 'static), is_usual: bool) {
         self.stay.sessions.expect_end(&self.stay.session);
-        tracing::debug!(%cause, "a client tried another version");
-    }
-
-    /// The connection ends by the client's fault.
-    fn part(&self, cause: &(dyn std::error::Error + 'static)) {
-        self.stay.sessions.expect_end(&self.stay.session);
-        if let Some(suppressed) = self.stay.sessions.admit("protocol") {
+        if is_usual {
+            tracing::debug!(%cause, "a client tried another version");
+        } else if let Some(suppressed) = self.stay.sessions.admit("protocol") {
             tracing::warn!(
                 suppressed,
                 cause,
@@ -295,10 +288,7 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
         let to = (self.origin.version, told.stream);
         let code = code::PROTOCOL_ERROR;
         self.stay.session.protest(to, code, &told.sentence);
-        match fault {
-            HeaderFault::Version { .. } => self.step_down(&fault),
-            _ => self.part(&fault),
-        }
+        self.part(&fault, matches!(fault, HeaderFault::Version { .. }));
     }
 
     #[inline]
