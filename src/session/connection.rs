@@ -174,15 +174,15 @@ struct Claim {
 
 impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
     fn new(stay: &'a Stay<R>, dialled: SocketAddr) -> Self {
-        let version = stay.session.state.borrow().version;
         Self {
             stay,
-            handshake: Handshake::new(version, stay.sessions.users.is_some()),
+            handshake: Handshake::new(stay.sessions.users.is_some()),
             coding: None,
             claim: None,
             origin: Origin {
                 client: Outlet::new(Rc::clone(&stay.session)),
-                version,
+                // Until STARTUP, before which nothing is passed on.
+                version: stay.sessions.version_max(),
                 keyspace: None,
                 dialled,
             },
@@ -201,7 +201,7 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
     /// What follows the answer to STARTUP is coded so.
     fn start(&mut self, version: Version, coding: Coding) {
         self.origin.version = version;
-        self.stay.session.state.borrow_mut().version = version;
+        self.stay.session.state.borrow_mut().version = Some(version);
         self.stay.session.outbox.change(coding);
         self.coding = Some(coding);
     }
@@ -228,9 +228,14 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         }
     }
 
+    /// What the client speaks; before STARTUP the highest version that is offered.
+    fn version(&self) -> Version {
+        let agreed = self.stay.session.state.borrow().version;
+        agreed.unwrap_or_else(|| self.stay.sessions.version_max())
+    }
+
     fn refuse(&self, to: (Version, i16), refusal: &Refusal) -> Next {
-        // A version that is not offered is answered in the highest that is.
-        let version = to.0.min(self.handshake.version_max());
+        let version = to.0.min(self.version());
         let stream = refusal.stream(to.1);
         let sentence = refusal.to_string();
         self.stay
@@ -275,7 +280,9 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
     #[inline]
     fn frame(&mut self, frame: Frame<'_>) -> Next {
         let to = (frame.header.version, frame.header.stream);
-        let reply = self.handshake.handle_frame(frame);
+        let reply = self
+            .handshake
+            .handle_frame(frame, self.stay.sessions.version_max());
         if let Reply::Pass(frame) = reply {
             self.pass(frame);
             return Next::Continue;
@@ -284,8 +291,8 @@ impl<R: Requests<Outlet>> Handler for Conversation<'_, R> {
     }
 
     fn fault(&mut self, fault: HeaderFault) {
-        let told = answer::fault(&fault, self.handshake.version_max());
-        let to = (self.origin.version, told.stream);
+        let told = answer::fault(&fault, self.stay.sessions.version_max());
+        let to = (self.version(), told.stream);
         let code = code::PROTOCOL_ERROR;
         self.stay.session.protest(to, code, &told.sentence);
         self.part(&fault, matches!(fault, HeaderFault::Version { .. }));
@@ -343,7 +350,7 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
                 session.put(to, 0, Opcode::Ready, |_body| {});
             }
             Reply::Supported => session.put(to, 0, Opcode::Supported, |body| {
-                supported::put(body, offered(self.handshake.version_max()));
+                supported::put(body, offered(self.stay.sessions.version_max()));
             }),
         }
         Next::Continue

@@ -24,7 +24,6 @@ const CQL_MAJOR_MIN: u32 = 3;
 /// Which messages are allowed now.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    version_max: Version,
     /// Whether clients have to log in.
     logs_in: bool,
     stage: Stage,
@@ -160,10 +159,9 @@ impl Refusal {
 }
 
 impl Handshake {
-    /// A new connection, offered versions up to `version_max`.
-    pub(super) const fn new(version_max: Version, logs_in: bool) -> Self {
+    /// A new connection.
+    pub(super) const fn new(logs_in: bool) -> Self {
         Self {
-            version_max,
             logs_in,
             stage: Stage::Greeting,
         }
@@ -176,25 +174,24 @@ impl Handshake {
         }
     }
 
-    /// The highest version that is offered.
-    pub(super) const fn version_max(&self) -> Version {
-        self.version_max
-    }
-
     /// Whether requests are taken.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready(_))
     }
 
-    /// Takes a frame.
+    /// Takes a frame. Versions up to `version_max` are offered, which may change until STARTUP.
     #[inline]
-    pub(super) fn handle_frame<'a>(&mut self, frame: Frame<'a>) -> Reply<'a> {
-        self.judge(frame).unwrap_or_else(Reply::Refuse)
+    pub(super) fn handle_frame<'a>(&mut self, frame: Frame<'a>, version_max: Version) -> Reply<'a> {
+        self.judge(frame, version_max).unwrap_or_else(Reply::Refuse)
     }
 
     #[inline]
-    fn judge<'a>(&mut self, mut frame: Frame<'a>) -> Result<Reply<'a>, Refusal> {
-        self.judge_version(frame.header.version)?;
+    fn judge<'a>(
+        &mut self,
+        mut frame: Frame<'a>,
+        version_max: Version,
+    ) -> Result<Reply<'a>, Refusal> {
+        self.judge_version(frame.header.version, version_max)?;
         judge_flags(&frame)?;
         match self.stage {
             Stage::Greeting => return self.greet(&frame),
@@ -217,11 +214,11 @@ impl Handshake {
         }
     }
 
-    const fn judge_version(&self, got: Version) -> Result<(), Refusal> {
+    const fn judge_version(&self, got: Version, version_max: Version) -> Result<(), Refusal> {
         match self.stage {
-            Stage::Greeting if self.version_max.number() < got.number() => Err(Refusal::Version {
+            Stage::Greeting if version_max.number() < got.number() => Err(Refusal::Version {
                 number: got.number(),
-                version_max: self.version_max,
+                version_max,
             }),
             Stage::Ready(known) | Stage::Authenticating(known)
                 if known.number() != got.number() =>

@@ -42,11 +42,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new<R: Requests<Outlet>>(requests: &Rc<R>, version: Version) -> Rc<Self> {
+    pub(super) fn new<R: Requests<Outlet>>(requests: &Rc<R>) -> Rc<Self> {
         let requests: Rc<dyn Requests<Outlet>> = Rc::<R>::clone(requests);
         Rc::new(Self {
             outbox: Outbox::default(),
-            state: RefCell::new(State::new(version)),
+            state: RefCell::new(State::new()),
             place: Cell::new(0),
             backlog: Cell::new(0),
             usual: Cell::new(0),
@@ -86,13 +86,12 @@ impl Session {
         }
     }
 
-    /// Sends an event.
-    pub(super) fn event(&self, body: &[u8]) {
+    /// Sends an event to a client of this version.
+    pub(super) fn event(&self, version: Version, body: &[u8]) {
         if OUTBOX_EVENTS_MAX < self.outbox.len() {
             self.outbox.abort();
             return;
         }
-        let version = self.state.borrow().version;
         self.put((version, -1), 0, Opcode::Event, |out| {
             out.extend_from_slice(body);
         });

@@ -80,14 +80,15 @@ impl Sessions {
         })
     }
 
-    /// Offers new clients versions up to this one. Connections that speak a higher one take no
-    /// more requests and close once theirs are answered, so that drivers negotiate anew.
+    /// Offers versions up to this one to clients that did not agree on any yet. Connections that
+    /// speak a higher one take no more requests and close once theirs are answered, so that drivers
+    /// negotiate anew.
     pub fn offer(&self, version_max: Version) {
         if self.version_max.replace(version_max) <= version_max {
             return;
         }
         self.each(|session| {
-            if version_max < session.state.borrow().version {
+            if Some(version_max) < session.state.borrow().version {
                 session.drain();
             }
         });
@@ -109,8 +110,9 @@ impl Sessions {
                 return;
             }
             match version {
-                Version::V3 => session.event(&for_v3),
-                Version::V4 | Version::V5 => session.event(body),
+                Some(version @ Version::V3) => session.event(version, &for_v3),
+                Some(version) => session.event(version, body),
+                None => {}
             }
         });
     }
@@ -193,7 +195,7 @@ pub(super) struct Stay<R: Requests<Outlet>> {
 
 impl<R: Requests<Outlet>> Stay<R> {
     pub(super) fn new(sessions: &Rc<Sessions>, requests: &Rc<R>) -> Self {
-        let session = Session::new(requests, sessions.version_max());
+        let session = Session::new(requests);
         sessions.enter(&session);
         requests.metrics().client_connected();
         Self {

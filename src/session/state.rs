@@ -8,8 +8,8 @@ use crate::wire::request::register::Events;
 /// One client connection, as far as its requests and events need it.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The version that it speaks; before STARTUP the highest that is offered.
-    pub(super) version: Version,
+    /// The version that it speaks, from STARTUP on.
+    pub(super) version: Option<Version>,
     /// The keyspace of its last USE that was accepted.
     pub(super) keyspace: Option<Rc<str>>,
     /// What it registered for.
@@ -21,14 +21,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) const fn new(version: Version) -> Self {
+    pub(super) const fn new() -> Self {
         let events = Events {
             schema: false,
             status: false,
             topology: false,
         };
         Self {
-            version,
+            version: None,
             keyspace: None,
             events,
             in_flight: 0,
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_draining_client_is_done_with_its_last_answer() {
-        let mut state = State::new(Version::V4);
+        let mut state = State::new();
         state.handle_request();
         state.handle_request();
         assert!(!state.handle_answer());
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_second_register_adds_to_the_first() {
-        let mut state = State::new(Version::V3);
+        let mut state = State::new();
         let schema = Events {
             schema: true,
             ..Events::default()

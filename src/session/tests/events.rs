@@ -90,3 +90,27 @@ async fn a_lower_offer_lets_go_of_those_who_speak_a_higher_version() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_client_that_agreed_on_nothing_yet_is_answered_by_the_latest_offer() {
+    house(config(), async |house| {
+        let options = |version| frame(version, 1, Opcode::Options, &[]);
+        let mut early = house.client().await;
+        early.send(&options(Version::V4)).await;
+        assert_eq!(early.answer().await.opcode, 0x06);
+
+        house.sessions.offer(Version::V3);
+        early.send(&options(Version::V4)).await;
+        let refused = early.answer().await;
+        assert!(refused.error().1.ends_with("is 3 and the greatest is 3"));
+        early.closed().await;
+
+        let mut patient = house.client().await;
+        patient.send(&options(Version::V3)).await;
+        assert_eq!(patient.answer().await.opcode, 0x06);
+        house.sessions.offer(Version::V4);
+        patient.send(&options(Version::V4)).await;
+        assert_eq!(patient.answer().await.opcode, 0x06);
+    })
+    .await;
+}

@@ -5,14 +5,17 @@ use crate::wire::{Coding, Compression, Frame, Header, Malformed, Opcode, Version
 
 #[test]
 fn options_come_any_number_of_times_and_then_startup() {
-    let mut handshake = Handshake::new(Version::V4, false);
+    let mut handshake = Handshake::new(false);
     for _ in 0..3 {
-        let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Options, &[]));
+        let reply = handled(&mut handshake, frame(Version::V4, 0, Opcode::Options, &[]));
         assert!(matches!(reply, Reply::Supported));
         assert!(!handshake.is_ready());
     }
     let body = startup(&[("CQL_VERSION", "3.0.0")]);
-    let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Startup, &body));
+    let reply = handled(
+        &mut handshake,
+        frame(Version::V4, 0, Opcode::Startup, &body),
+    );
     assert!(matches!(reply, Reply::Ready(Coding::Plain)));
     assert!(handshake.is_ready());
 }
@@ -28,7 +31,7 @@ fn before_ready_nothing_else_is_taken_and_the_connection_may_still_start() {
         (Opcode::Register, "REGISTER"),
     ];
     for (opcode, name) in cases {
-        let mut handshake = Handshake::new(Version::V4, false);
+        let mut handshake = Handshake::new(false);
         let refusal = refused(&mut handshake, frame(Version::V4, 0, opcode, &[]));
         assert_eq!(
             refusal.to_string(),
@@ -48,10 +51,10 @@ fn after_ready_requests_pass_and_openings_are_refused() {
         Opcode::Prepare,
         Opcode::Query,
     ] {
-        let reply = handshake.handle_frame(frame(Version::V4, 0, opcode, b"any"));
+        let reply = handled(&mut handshake, frame(Version::V4, 0, opcode, b"any"));
         assert!(matches!(reply, Reply::Pass(passed) if passed.body == b"any"));
     }
-    let options = handshake.handle_frame(frame(Version::V4, 0, Opcode::Options, &[]));
+    let options = handled(&mut handshake, frame(Version::V4, 0, Opcode::Options, &[]));
     assert!(matches!(options, Reply::Supported));
     let cases = [
         (Opcode::Startup, Refusal::Started),
@@ -84,7 +87,7 @@ fn startup_is_refused_for_what_it_asks_or_leaves_out() {
         ),
     ];
     for (body, expected) in cases {
-        let mut handshake = Handshake::new(Version::V4, false);
+        let mut handshake = Handshake::new(false);
         let refusal = refused(
             &mut handshake,
             frame(Version::V4, 0, Opcode::Startup, &body),
@@ -103,9 +106,12 @@ fn startup_agrees_on_a_compression_whatever_its_case() {
         ("Snappy", Compression::Snappy),
     ];
     for (name, expected) in cases {
-        let mut handshake = Handshake::new(Version::V4, false);
+        let mut handshake = Handshake::new(false);
         let body = startup(&[("CQL_VERSION", "3.0.0"), ("COMPRESSION", name)]);
-        let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Startup, &body));
+        let reply = handled(
+            &mut handshake,
+            frame(Version::V4, 0, Opcode::Startup, &body),
+        );
         assert!(matches!(reply, Reply::Ready(Coding::Bodies(it)) if it == expected));
     }
 }
@@ -118,9 +124,12 @@ fn options_that_nobody_knows_and_repeated_ones_are_passed_over() {
         ("DRIVER_NAME", "x"),
         ("CQL_VERSION", "4.0.0"),
     ];
-    let mut handshake = Handshake::new(Version::V3, false);
+    let mut handshake = Handshake::new(false);
     let body = startup(&options);
-    let reply = handshake.handle_frame(frame(Version::V3, 0, Opcode::Startup, &body));
+    let reply = handled(
+        &mut handshake,
+        frame(Version::V3, 0, Opcode::Startup, &body),
+    );
     assert!(matches!(reply, Reply::Ready(Coding::Plain)));
 }
 
@@ -137,8 +146,10 @@ fn a_connection_keeps_the_version_of_its_startup() {
 
 #[test]
 fn a_version_above_the_offer_is_told_what_is_offered() {
-    let mut handshake = Handshake::new(Version::V3, false);
-    let refusal = refused(&mut handshake, frame(Version::V4, 0, Opcode::Options, &[]));
+    let options = frame(Version::V4, 0, Opcode::Options, &[]);
+    let Reply::Refuse(refusal) = Handshake::new(false).handle_frame(options, Version::V3) else {
+        panic!("version 4 was taken");
+    };
     assert!(refusal.is_fatal());
     assert_eq!(refusal.stream(9), 0);
     assert_eq!(
@@ -172,11 +183,14 @@ fn flags_are_refused_unless_servers_pass_over_them() {
         (0x10, 0),
         (0x1E, 0x06),
     ] {
-        let reply = ready(Version::V4).handle_frame(frame(Version::V4, flags, query, &[]));
+        let reply = handled(
+            &mut ready(Version::V4),
+            frame(Version::V4, flags, query, &[]),
+        );
         assert!(matches!(reply, Reply::Pass(frame) if frame.header.flags == passed));
     }
     let flagged = frame(Version::V4, 0x01, options, &[]);
-    let reply = Handshake::new(Version::V4, false).handle_frame(flagged);
+    let reply = handled(&mut Handshake::new(false), flagged);
     assert!(matches!(reply, Reply::Supported));
 }
 
@@ -185,7 +199,10 @@ fn register_names_known_events_only() {
     let mut handshake = ready(Version::V4);
     let mut body = vec![0, 1];
     put::string(&mut body, "SCHEMA_CHANGE");
-    let reply = handshake.handle_frame(frame(Version::V4, 0, Opcode::Register, &body));
+    let reply = handled(
+        &mut handshake,
+        frame(Version::V4, 0, Opcode::Register, &body),
+    );
     assert!(matches!(reply, Reply::Register(events) if events.schema && !events.status));
 
     let mut body = vec![0, 1];
@@ -198,15 +215,20 @@ fn register_names_known_events_only() {
 }
 
 fn ready(version: Version) -> Handshake {
-    let mut handshake = Handshake::new(Version::V4, false);
+    let mut handshake = Handshake::new(false);
     let body = cql("3.4.5");
-    let reply = handshake.handle_frame(frame(version, 0, Opcode::Startup, &body));
+    let reply = handled(&mut handshake, frame(version, 0, Opcode::Startup, &body));
     assert!(matches!(reply, Reply::Ready(Coding::Plain)));
     handshake
 }
 
+/// The reply where versions up to 4 are offered.
+fn handled<'a>(handshake: &mut Handshake, frame: Frame<'a>) -> Reply<'a> {
+    handshake.handle_frame(frame, Version::V4)
+}
+
 fn refused(handshake: &mut Handshake, frame: Frame<'_>) -> Refusal {
-    match handshake.handle_frame(frame) {
+    match handled(handshake, frame) {
         Reply::Refuse(refusal) => refusal,
         other => panic!("not refused: {other:?}"),
     }
