@@ -48,6 +48,7 @@ pub(crate) fn shared(
             || 0,
         ))),
         news: ArcSwap::from_pointee(news),
+        topologies: Pair::from_fn(|_side| watch::channel(None).1),
         view: watch::channel(health.view()).1,
         renewed: watch::channel(0).1,
         reports,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 
+from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import ConstantReconnectionPolicy, RoundRobinPolicy, WhiteListRoundRobinPolicy
 
@@ -18,11 +19,12 @@ SETTLE_SECONDS = 20
 class Node:
     """A cluster of one node; what is asked here goes to it directly, never through the proxy."""
 
-    def __init__(self, name, address, *, started_with=(), **options):
+    def __init__(self, name, address, *, started_with=(), consistency=ConsistencyLevel.LOCAL_ONE, **options):
         """`started_with` are options of every start, `options` the driver's, such as credentials."""
         self.name = name
         self.address = address
         self._started_with = started_with
+        self._consistency = consistency
         self._options = options
         self._driver = None
 
@@ -55,6 +57,9 @@ class Node:
         for table in (WORK / self.name / "data" / "system").glob("prepared_statements-*"):
             shutil.rmtree(table)
 
+    def nodetool(self, *words):
+        return self._order("nodetool", *words)
+
     def running(self):
         return "ready" in self._order("status")
 
@@ -72,7 +77,9 @@ class Node:
     def _connect(self):
         # The node may advertise another address than ours (see `--advertise`): stay on the one we dialled.
         profile = ExecutionProfile(
-            load_balancing_policy=WhiteListRoundRobinPolicy([self.address]), request_timeout=30
+            load_balancing_policy=WhiteListRoundRobinPolicy([self.address]),
+            request_timeout=30,
+            consistency_level=self._consistency,
         )
         driver = Cluster(
             [self.address],
@@ -118,7 +125,10 @@ def through(port, address="127.0.0.1", **options):
     options.setdefault("reconnection_policy", ConstantReconnectionPolicy(0.2, None))
     options.setdefault("compression", False)
     timeout = options.pop("request_timeout", 15)
-    profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=timeout)
+    consistency = options.pop("consistency", ConsistencyLevel.LOCAL_ONE)
+    profile = ExecutionProfile(
+        load_balancing_policy=RoundRobinPolicy(), request_timeout=timeout, consistency_level=consistency
+    )
     driver = Cluster([address], port=port, execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options)
     return driver.connect()
 

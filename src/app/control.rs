@@ -14,8 +14,9 @@ use tokio::time::timeout;
 
 use super::observer::{Observer, Seen};
 use super::store::Store;
-use super::{Ends, cluster_config, renewal, replayer, worker};
+use super::{Ends, Topologies, cluster_config, renewal, replayer, worker};
 use crate::cluster::call::Line;
+use crate::cluster::discover;
 use crate::config::Config;
 use crate::control::{Access, Admin, serve as serve_admin};
 use crate::dispatch::Shared;
@@ -56,7 +57,8 @@ pub(super) fn start(
     ends: Ends,
 ) -> io::Result<Control> {
     let mut tasks = JoinSet::new();
-    let lines = connect(config, &mut tasks);
+    let lines = connect(config, &ends.topologies, &mut tasks);
+    look_for_nodes(config, &lines, &ends.topologies, &mut tasks);
     let stop_replay = watch::Sender::new(false);
     let queue = shared.queue.clone();
     let replay = replayer::start(config, queue, metrics, &ends, stop_replay.subscribe())?;
@@ -72,6 +74,7 @@ pub(super) fn start(
         states,
         connected,
         versions,
+        topologies: _,
         stop,
     } = ends;
     let serving = watch::Sender::new(false);
@@ -127,13 +130,33 @@ pub(super) fn start(
     })
 }
 
+/// Learns which nodes each cluster has.
+fn look_for_nodes(
+    config: &Config,
+    lines: &Pair<Option<Line>>,
+    topologies: &Pair<Topologies>,
+    tasks: &mut JoinSet<()>,
+) {
+    for (side, line) in lines.iter() {
+        if let (Some(line), Some(config)) = (line.clone(), cluster_config(config, side)) {
+            tasks.spawn_local(discover::follow(config, line, topologies[side].clone()));
+        }
+    }
+}
+
 /// A thread's own line to each cluster.
-pub(super) fn connect(config: &Config, tasks: &mut JoinSet<()>) -> Pair<Option<Line>> {
+pub(super) fn connect(
+    config: &Config,
+    topologies: &Pair<Topologies>,
+    tasks: &mut JoinSet<()>,
+) -> Pair<Option<Line>> {
     let buffers = Rc::new(Buffers::default());
     Pair::from_fn(|side| {
         let line = Line::new(side, cluster_config(config, side)?, Rc::clone(&buffers));
         let cluster = Rc::clone(line.cluster());
         tasks.spawn_local(async move { cluster.keep_alive().await });
+        let (cluster, told) = (Rc::clone(line.cluster()), topologies[side].subscribe());
+        tasks.spawn_local(async move { cluster.follow(told).await });
         Some(line)
     })
 }

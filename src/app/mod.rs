@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::cluster;
+use crate::cluster::{self, topology::Topology};
 use crate::config::Config;
 use crate::control::Access;
 use crate::dispatch::clock::Clock;
@@ -135,6 +135,9 @@ async fn bind_admin(config: &Config) -> io::Result<TcpListener> {
     })
 }
 
+/// Tells of one cluster's nodes.
+type Topologies = watch::Sender<Option<Arc<Topology>>>;
+
 /// The ends of all channels that the control thread holds.
 struct Ends {
     health: Health,
@@ -147,6 +150,7 @@ struct Ends {
     states: watch::Sender<Pair<State>>,
     connected: watch::Sender<Pair<bool>>,
     versions: Versions,
+    topologies: Pair<Topologies>,
     stop: watch::Sender<bool>,
 }
 
@@ -158,6 +162,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
     let (jobs_in, jobs) = mpsc::channel(JOBS_MAX);
     let (view, view_out) = watch::channel(health.view());
     let (renewed, renewed_out) = watch::channel(0);
+    let topologies = Pair::<Topologies>::default();
     let name = |side| {
         config
             .clusters
@@ -174,6 +179,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         registry: Registry::new(sides != Sides::BOTH),
         queue: store.queue().filter(|_| sides == Sides::BOTH),
         news: arc_swap::ArcSwap::from_pointee(unseen),
+        topologies: topologies.as_ref().map(|_, it| it.subscribe()),
         view: view_out,
         renewed: renewed_out,
         reports: reports_in,
@@ -193,6 +199,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         states,
         connected,
         versions,
+        topologies,
         stop,
     };
     (Arc::new(shared), ends)

@@ -10,7 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use super::control::connect;
-use super::{Ends, dice};
+use super::{Ends, Topologies, dice};
 use crate::config::Config;
 use crate::pair::Pair;
 use crate::policy::State;
@@ -32,6 +32,7 @@ struct Luggage {
     metrics: Arc<Metrics>,
     connected: watch::Receiver<Pair<bool>>,
     states: watch::Receiver<Pair<State>>,
+    topologies: Pair<Topologies>,
     stop: watch::Receiver<bool>,
 }
 
@@ -55,6 +56,7 @@ pub(super) fn start(
         metrics: Arc::clone(metrics),
         connected: ends.connected.subscribe(),
         states: ends.states.subscribe(),
+        topologies: ends.topologies.clone(),
         stop,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,7 +73,7 @@ async fn work(luggage: Luggage) {
         tracing::debug!(%error, "replay runs at the priority of live traffic");
     }
     let (mut upkeep, mut workers) = (JoinSet::new(), JoinSet::new());
-    let lines = connect(&luggage.config, &mut upkeep);
+    let lines = connect(&luggage.config, &luggage.topologies, &mut upkeep);
     for (side, line) in lines.iter() {
         let Some(line) = line.clone() else { continue };
         let (may_replay, open) = watch::channel(false);

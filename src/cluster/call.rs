@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::prepare::{Id, Taught};
-use super::{Cluster, Config, Connection, Lost, Refused, Sink};
+use super::{Cluster, Config, Connection, Lost, Refused, Sink, Target};
 use crate::pair::Side;
 use crate::socket::Buffers;
 use crate::wire::request::Query;
@@ -224,7 +224,7 @@ impl Line {
         let calls = Rc::<Calls>::default();
         let version = config.protocol_max.version().min(VERSION_MAX);
         let version = Rc::new(Cell::new(version));
-        let cluster = Cluster::new(side, config, buffers, Rc::downgrade(&calls));
+        let cluster = Cluster::steady(side, config, buffers, Rc::downgrade(&calls));
         Self {
             side,
             version,
@@ -265,7 +265,7 @@ impl Line {
     ) -> Result<Reply, Failure> {
         let (to, answer) = oneshot::channel();
         let ticket = self.calls.ticket(Waiter::Answer(to));
-        let sent = self.cluster.send(ticket, way, kind, body);
+        let sent = self.cluster.send(ticket, Target::Any, way, kind, body);
         let outcome = self.wait(ticket, sent, answer, within).await;
         outcome.inspect_err(|failure| self.step_down(way.0, failure))
     }
@@ -289,7 +289,7 @@ impl Line {
     ) -> Result<Lesson, Failure> {
         let (to, lesson) = oneshot::channel();
         let ticket = self.calls.ticket(Waiter::Lesson(to));
-        if let Err(refused) = self.cluster.teach(ticket, way, id, text) {
+        if let Err(refused) = self.cluster.teach(ticket, Target::Any, way, id, text) {
             self.calls.waiting.borrow_mut().remove(&ticket);
             return Err(refused.into());
         }

@@ -13,8 +13,10 @@ use crate::wire::{Compression, Version};
 pub struct Config {
     /// What logs and `/status` call it. Default A or B.
     pub name: Name,
-    /// The nodes that are used: one at a time, the next when it fails. No others are learnt.
+    /// The nodes that are asked for the others, and used until those are known.
     pub contact_points: ContactPoints,
+    /// Whose nodes are used. Default that of the first contact point that answers.
+    pub local_datacenter: Option<String>,
     /// How long one connection may take to be ready. Default 2 s; more waits longer for a dead node.
     pub connect_timeout: Duration,
     /// How long a connection may be idle before it is probed. Default 10 s; more finds a dead node later.
@@ -41,6 +43,7 @@ impl Config {
         Self {
             name,
             contact_points,
+            local_datacenter: None,
             connect_timeout: Self::CONNECT_TIMEOUT,
             heartbeat: Self::HEARTBEAT,
             protocol_max: ProtocolMax::Auto,

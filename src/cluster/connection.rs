@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::host::{Host, HostId};
 use super::inflight::Inflight;
 use super::{Lost, Refused, Sink};
 use crate::pair::Side;
@@ -43,6 +44,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub struct Connection<T> {
     pub(super) version: Version,
+    host: HostId,
     pub(super) outbox: Outbox,
     pub(super) inflight: RefCell<Inflight<Owner<T>>>,
     pub(super) state: Cell<State>,
@@ -60,9 +62,10 @@ pub struct Connection<T> {
 }
 
 impl<T: Copy> Connection<T> {
-    pub(super) fn new(version: Version) -> Rc<Self> {
+    pub(super) fn new(version: Version, host: HostId) -> Rc<Self> {
         Rc::new(Self {
             version,
+            host,
             outbox: Outbox::default(),
             inflight: RefCell::default(),
             state: Cell::new(State::Dialing),
@@ -73,6 +76,12 @@ impl<T: Copy> Connection<T> {
             is_asked: Cell::new(false),
             orphans: Cell::new(0),
         })
+    }
+
+    /// Which node it leads to.
+    #[must_use]
+    pub const fn host(&self) -> HostId {
+        self.host
     }
 
     /// Frames that have arrived so far.
@@ -193,6 +202,7 @@ pub(super) struct Answers<'a, S: Sink> {
     pub(super) side: Side,
     pub(super) connection: &'a Rc<Connection<S::Ticket>>,
     pub(super) cluster: &'a super::Cluster<S>,
+    pub(super) host: &'a Host<S::Ticket>,
     pub(super) sink: &'a S,
     pub(super) fault: Option<Lost>,
 }
@@ -220,8 +230,8 @@ impl<S: Sink> Handler for Answers<'_, S> {
             .answer(NodeStream(frame.header.stream));
         match owner {
             Some(Owner::Request(ticket)) => self.sink.answer(self.side, ticket, connection, frame),
-            Some(Owner::Prepare(id)) => self.cluster.prepared(id, self.sink, frame),
-            Some(Owner::Heartbeat) => {}
+            Some(Owner::Prepare(id)) => self.cluster.prepared(self.host, id, self.sink, frame),
+            Some(Owner::Heartbeat) => self.host.answered(),
             None => {
                 let stream = frame.header.stream;
                 self.fault = Some(Lost::Broken(format!("answer on unused stream {stream}")));

@@ -93,13 +93,14 @@ impl<T: Copy> Keyspaces<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HostId;
     use super::super::connection::Owner;
     use super::*;
 
     /// Dials this keyspace for one request.
     fn dial(keyspaces: &mut Keyspaces<u8>, name: &str) -> Result<Rc<Connection<u8>>, Refused> {
         keyspaces.make_room()?;
-        let connection = Connection::new(Version::V4);
+        let connection = Connection::new(Version::V4, HostId(0));
         connection.inflight.borrow_mut().take(Owner::Request(0));
         keyspaces.add(name, &connection);
         Ok(connection)

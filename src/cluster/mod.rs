@@ -8,21 +8,25 @@ pub mod call;
 mod config;
 pub mod connection;
 mod dial;
+pub mod discover;
+mod drive;
+mod host;
+mod hosts;
 pub mod inflight;
 mod keyspaces;
+mod lost;
 pub mod prepare;
+pub mod topology;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::pair::Side;
-use crate::socket::{Buffers, End};
+use crate::socket::Buffers;
 use crate::wire::request::Prepare;
 use crate::wire::{Frame, NodeStream, Opcode, Version};
 
@@ -30,16 +34,17 @@ pub use crate::wire::Compression;
 pub use account::{Account, Kept};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
-use connection::{Answers, Owner, State};
-use keyspaces::Keyspaces;
-use prepare::{Id, Joined, Taught, Waiting};
+use connection::Owner;
+use host::Host;
+pub use host::HostId;
+pub use hosts::Target;
+use hosts::{Hosts, Use};
+pub use lost::{Lost, Refused};
+use prepare::{Id, Joined, Taught};
+use topology::Topology;
 
 /// Requests given up on one connection before it is replaced.
 const ORPHANS_MAX: usize = 16_384;
-/// How long a failed address is left alone at first, doubling up to [`REDIAL_MAX`].
-const REDIAL_MIN: Duration = Duration::from_millis(50);
-/// The longest pause between two attempts to connect.
-const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// The largest body accepted from a node, the server's own limit.
 const FRAME_MAX: usize = 256 * 1024 * 1024;
 
@@ -77,50 +82,6 @@ pub trait Sink: 'static {
     fn gone(&self, _side: Side) {}
 }
 
-/// Why a connection, and what waited on it, is lost.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Lost {
-    /// It was closed or broke after it had been ready.
-    #[error("the connection was lost: {0}")]
-    Broken(String),
-    /// It never became ready.
-    #[error("no connection: {0}")]
-    Dial(String),
-    /// The node does not speak the version.
-    #[error("no connection: {0}")]
-    Version(String),
-    /// The node refused the keyspace that the connection was for.
-    #[error("the node refused the keyspace: {message}")]
-    Keyspace {
-        /// Its error code.
-        code: i32,
-        /// Its sentence.
-        message: String,
-    },
-}
-
-impl Lost {
-    /// Whether the node may have applied what waited on the connection.
-    #[must_use]
-    pub const fn may_have_applied(&self) -> bool {
-        match self {
-            Self::Broken(_) => true,
-            Self::Dial(_) | Self::Keyspace { .. } | Self::Version(_) => false,
-        }
-    }
-}
-
-/// Why a request was not even put on its way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// All stream ids are in use, or the node does not read.
-    #[error("too many requests in flight to the cluster")]
-    Busy,
-    /// There is no connection, and the last attempt is too recent for another.
-    #[error("no connection to the cluster")]
-    Down,
-}
-
 /// A connection of a sink's, and the place of one request on it.
 pub type Sent<S> = (Held<S>, NodeStream);
 /// A connection that carries a sink's tickets.
@@ -133,13 +94,10 @@ pub struct Cluster<S: Sink> {
     buffers: Rc<Buffers>,
     sink: Weak<S>,
     itself: Weak<Self>,
-    plain: [RefCell<Option<Held<S>>>; Version::ALL.len()],
-    bound: RefCell<Keyspaces<S::Ticket>>,
-    waiting: RefCell<Waiting<S::Ticket>>,
+    hosts: RefCell<Hosts<S::Ticket>>,
+    /// What was spoken last: nodes that nobody has asked for yet are dialled in it.
+    version: Cell<Version>,
     tasks: RefCell<JoinSet<()>>,
-    host: Cell<usize>,
-    redial_at: Cell<Option<Instant>>,
-    redial_after: Cell<Duration>,
 }
 
 impl<S: Sink> std::fmt::Debug for Cluster<S> {
@@ -151,22 +109,36 @@ impl<S: Sink> std::fmt::Debug for Cluster<S> {
 }
 
 impl<S: Sink> Cluster<S> {
-    /// A cluster without connections; they are dialled when something is to be sent.
+    /// A cluster without connections; they are dialled when something is to be sent. Of several nodes
+    /// all are used, once [`Cluster::follow`] was told of them.
     #[must_use]
     pub fn new(side: Side, config: Arc<Config>, buffers: Rc<Buffers>, sink: Weak<S>) -> Rc<Self> {
+        Self::of(side, config, buffers, sink, Use::Spread)
+    }
+
+    /// The same, but one node is used as long as it serves.
+    #[must_use]
+    fn steady(side: Side, config: Arc<Config>, buffers: Rc<Buffers>, sink: Weak<S>) -> Rc<Self> {
+        Self::of(side, config, buffers, sink, Use::One)
+    }
+
+    fn of(
+        side: Side,
+        config: Arc<Config>,
+        buffers: Rc<Buffers>,
+        sink: Weak<S>,
+        usage: Use,
+    ) -> Rc<Self> {
+        let hosts = Hosts::new(&config.contact_points, usage);
         Rc::new_cyclic(|itself| Self {
             side,
             config,
             buffers,
             sink,
             itself: Weak::clone(itself),
-            plain: Default::default(),
-            bound: RefCell::default(),
-            waiting: RefCell::default(),
+            hosts: RefCell::new(hosts),
+            version: Cell::new(Version::V4),
             tasks: RefCell::default(),
-            host: Cell::new(0),
-            redial_at: Cell::new(None),
-            redial_after: Cell::new(REDIAL_MIN),
         })
     }
 
@@ -178,31 +150,35 @@ impl<S: Sink> Cluster<S> {
     pub fn send(
         &self,
         ticket: S::Ticket,
+        target: Target<'_>,
         (version, keyspace): (Version, Option<&str>),
         (flags, opcode): (u8, Opcode),
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent<S>, Refused> {
-        let connection = self.connection(version, keyspace)?;
+        let host = self.hosts.borrow().pick(target, version)?;
+        let connection = self.connection(&host, version, keyspace)?;
         let stream = connection.send(Owner::Request(ticket), &self.buffers, flags, opcode, body)?;
         Ok((connection, stream))
     }
 
-    /// Teaches a node a statement that it does not know, once for all who wait.
+    /// Teaches a node a statement that it does not know, once for all who wait. Which node it is.
     ///
     /// # Errors
     /// If the PREPARE cannot be sent; then the sink hears nothing.
     pub fn teach(
         &self,
         ticket: S::Ticket,
+        target: Target<'_>,
         (version, keyspace): (Version, Option<&str>),
         id: Id,
         text: &str,
-    ) -> Result<(), Refused> {
-        let connection = self.connection(version, keyspace)?;
+    ) -> Result<HostId, Refused> {
+        let host = self.hosts.borrow().pick(target, version)?;
+        let connection = self.connection(&host, version, keyspace)?;
         let within = self.config.connect_timeout;
-        let joined = self.waiting.borrow_mut().join(id, ticket, within);
+        let joined = host.waiting.borrow_mut().join(id, ticket, within);
         if joined? == Joined::Others {
-            return Ok(());
+            return Ok(host.id);
         }
         let body = |out: &mut Vec<u8>| {
             Prepare {
@@ -212,11 +188,11 @@ impl<S: Sink> Cluster<S> {
             .put(out, version);
         };
         connection.send(Owner::Prepare(id), &self.buffers, 0, Opcode::Prepare, body)?;
-        self.waiting.borrow_mut().first(id, ticket, connection);
-        Ok(())
+        host.waiting.borrow_mut().first(id, ticket, connection);
+        Ok(host.id)
     }
 
-    fn prepared(&self, id: Id, sink: &S, frame: Frame<'_>) {
+    fn prepared(&self, host: &Host<S::Ticket>, id: Id, sink: &S, frame: Frame<'_>) {
         let taught = match (frame.header.opcode, frame.content()) {
             (Opcode::Result, Ok((_, content))) => {
                 let version = frame.header.version;
@@ -227,113 +203,172 @@ impl<S: Sink> Cluster<S> {
             _ => None,
         };
         if let Some(taught) = taught {
-            return self.tell_taught(id, sink, &taught);
+            return self.tell_taught(host, id, sink, &taught);
         }
         let nonsense = Lost::Broken("nonsense for an answer to PREPARE".to_owned());
-        self.tell_taught(id, sink, &Taught::Lost(&nonsense));
+        self.tell_taught(host, id, sink, &Taught::Lost(&nonsense));
     }
 
-    fn tell_taught(&self, id: Id, sink: &S, taught: &Taught<'_>) {
-        let waiting = self.waiting.borrow_mut().leave(id);
+    fn tell_taught(&self, host: &Host<S::Ticket>, id: Id, sink: &S, taught: &Taught<'_>) {
+        let waiting = host.waiting.borrow_mut().leave(id);
         for ticket in waiting {
             sink.taught(self.side, ticket, &id, taught);
         }
     }
 
+    /// Uses the nodes that it is told of, until nobody can tell any more.
+    pub async fn follow(&self, mut told: tokio::sync::watch::Receiver<Option<Arc<Topology>>>) {
+        loop {
+            let topology = told.borrow_and_update().clone();
+            topology.into_iter().for_each(|it| self.adopt(it));
+            if told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Nodes that are new are dialled at once; those that are gone end when what they owe is answered.
+    fn adopt(&self, topology: Arc<Topology>) {
+        self.hosts.borrow_mut().follow(topology);
+        if self.has_choice() {
+            let hosts = self.hosts.borrow().listed().to_vec();
+            let fresh = hosts.iter().filter(|it| !it.is_up());
+            fresh.for_each(|host| self.redial(host));
+        }
+        self.hosts.borrow_mut().reap();
+    }
+
+    /// Whether it matters which node a request goes to.
+    #[inline]
+    #[must_use]
+    pub fn has_choice(&self) -> bool {
+        self.hosts.borrow().has_choice()
+    }
+
+    /// Whether a request that was never sent may find another way.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.hosts.borrow().is_reachable()
+    }
+
+    /// Whether any of several nodes answers.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        let hosts = self.hosts.borrow();
+        hosts.has_choice() && hosts.listed().iter().any(|it| it.is_up())
+    }
+
+    /// Whether another node answers while this one does not.
+    #[must_use]
+    pub fn is_served_without(&self, host: HostId) -> bool {
+        self.hosts.borrow().is_served_without(host)
+    }
+
+    /// Ends all connections to a node that does not answer. What waits on them is lost.
+    pub fn disconnect(&self, host: HostId) {
+        let hosts = self.hosts.borrow();
+        let found = hosts.iter().find(|it| it.id == host);
+        found.into_iter().for_each(|it| it.suspect());
+    }
+
     /// Forgets the pause after failed attempts: the cluster is believed to be back.
     pub fn redial_now(&self) {
-        self.redial_at.set(None);
-        self.redial_after.set(REDIAL_MIN);
+        let hosts = self.hosts.borrow();
+        hosts.iter().for_each(|it| it.forget_pause());
     }
 
     #[inline]
-    fn connection(&self, version: Version, keyspace: Option<&str>) -> Result<Held<S>, Refused> {
+    fn connection(
+        &self,
+        host: &Rc<Host<S::Ticket>>,
+        version: Version,
+        keyspace: Option<&str>,
+    ) -> Result<Held<S>, Refused> {
         let Some(keyspace) = keyspace else {
-            let place = &self.plain[version.index()];
-            if let Some(connection) = &*place.borrow()
-                && connection.state.get() != State::Gone
-            {
-                return Ok(Rc::clone(connection));
+            if let Some(connection) = host.plain(version) {
+                return Ok(connection);
             }
-            let connection = self.dial(version, None)?;
-            *place.borrow_mut() = Some(Rc::clone(&connection));
+            let connection = self.dial(host, version, None)?;
+            host.add_plain(&connection);
             return Ok(connection);
         };
-        self.bound_connection(version, keyspace)
-    }
-
-    fn bound_connection(&self, version: Version, keyspace: &str) -> Result<Held<S>, Refused> {
-        let mut bound = self.bound.borrow_mut();
+        let mut bound = host.bound.borrow_mut();
         if let Some(connection) = bound.find(version, keyspace) {
             return Ok(connection);
         }
         bound.make_room()?;
-        let connection = self.dial(version, Some(keyspace))?;
+        let connection = self.dial(host, version, Some(keyspace))?;
         bound.add(keyspace, &connection);
         Ok(connection)
     }
 
-    fn dial(&self, version: Version, keyspace: Option<&str>) -> Result<Held<S>, Refused> {
-        if self.redial_at.get().is_some_and(|at| Instant::now() < at) {
-            return Err(Refused::Down);
-        }
-        let Some(itself) = self.itself.upgrade() else {
-            return Err(Refused::Down);
-        };
-        let connection = Connection::new(version);
-        let task = run(itself, Rc::clone(&connection), keyspace.map(str::to_owned));
-        let mut tasks = self.tasks.borrow_mut();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_local(task);
+    fn dial(
+        &self,
+        host: &Rc<Host<S::Ticket>>,
+        version: Version,
+        keyspace: Option<&str>,
+    ) -> Result<Held<S>, Refused> {
+        host.may_dial()?;
+        let itself = self.itself.upgrade().ok_or(Refused::Down)?;
+        self.version.set(version);
+        let connection = Connection::new(version, host.id);
+        let (host, keyspace) = (Rc::clone(host), keyspace.map(str::to_owned));
+        self.spawn(drive::run(itself, host, Rc::clone(&connection), keyspace));
         Ok(connection)
     }
 
-    /// Contact points, at least one.
-    fn points(&self) -> usize {
-        self.config.contact_points.as_slice().len().max(1)
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let mut tasks = self.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(task);
     }
 
-    fn address(&self, host: usize) -> String {
-        let points = self.config.contact_points.as_slice();
-        points
-            .get(host % self.points())
-            .map(ContactPoint::to_string)
-            .unwrap_or_default()
+    /// A connection takes requests.
+    fn opened(&self, host: &Host<S::Ticket>, connection: &Connection<S::Ticket>) {
+        if host.let_in() {
+            self.ask_for_life(connection);
+        }
     }
 
-    /// Whether connections to another node are wanted by now.
-    fn has_moved(&self, from: usize) -> bool {
-        self.host.get() % self.points() != from % self.points()
-    }
-
-    fn dialled(&self, host: usize, outcome: Result<(), &Lost>) {
-        match outcome {
-            Ok(()) => {
-                self.redial_after.set(REDIAL_MIN);
-                self.redial_at.set(None);
-            }
+    /// A connection could not be opened.
+    fn failed(&self, host: &Rc<Host<S::Ticket>>, lost: &Lost) {
+        match lost {
             // The node is there; only the keyspace or the version is not.
-            Err(Lost::Keyspace { .. } | Lost::Version(_)) => {}
-            // Of several that failed there together, the first moves all on.
-            Err(Lost::Dial(_) | Lost::Broken(_)) if host != self.host.get() => {}
-            Err(Lost::Dial(_) | Lost::Broken(_)) => self.move_on(),
+            Lost::Keyspace { .. } | Lost::Version(_) => {}
+            Lost::Dial(_) | Lost::Broken(_) => {
+                host.failed();
+                self.redial(host);
+            }
         }
     }
 
-    /// The next contact point is tried at once; the pause comes after a whole round. All connections
-    /// are to one node, as one teaches it what another asks for: those that are left of the node before
-    /// go, too.
-    fn move_on(&self) {
-        let host = self.host.get() + 1;
-        self.host.set(host);
-        if 1 < self.points() {
-            self.connections().iter().for_each(|it| it.outbox.abort());
+    /// A connection that had been ready is gone.
+    fn broken(&self, host: &Rc<Host<S::Ticket>>) {
+        host.broke();
+        self.redial(host);
+    }
+
+    /// Dials a node that is down while others serve: nobody's request should wait for it.
+    fn redial(&self, host: &Rc<Host<S::Ticket>>) {
+        let is_listed = || {
+            let hosts = self.hosts.borrow();
+            hosts.listed().iter().any(|it| it.id == host.id)
+        };
+        if host.is_up() || !self.has_choice() || !is_listed() || host.is_redialled.replace(true) {
+            return;
         }
-        if host.is_multiple_of(self.points()) {
-            let after = self.redial_after.get();
-            self.redial_at.set(Some(Instant::now() + after));
-            self.redial_after.set((after * 2).min(REDIAL_MAX));
-        }
+        let (itself, host) = (Weak::clone(&self.itself), Rc::clone(host));
+        self.spawn(async move {
+            tokio::time::sleep(host.pause()).await;
+            host.is_redialled.set(false);
+            if let Some(cluster) = itself.upgrade()
+                && !host.is_up()
+                && let Err(refused) = cluster.connection(&host, cluster.version.get(), None)
+            {
+                tracing::trace!(%refused, "not dialled yet");
+                cluster.redial(&host);
+            }
+        });
     }
 
     /// Asks silent connections for a sign of life and closes those that give none, for ever.
@@ -341,11 +376,15 @@ impl<S: Sink> Cluster<S> {
         let mut pulse = tokio::time::interval(self.config.heartbeat);
         loop {
             pulse.tick().await;
-            self.bound.borrow_mut().shrink();
-            let within = self.config.connect_timeout;
-            self.waiting.borrow().abort_overdue(within);
-            for connection in self.connections() {
-                self.check(&connection);
+            self.hosts.borrow_mut().reap();
+            let hosts: Vec<_> = self.hosts.borrow().iter().map(Rc::clone).collect();
+            for host in hosts {
+                host.bound.borrow_mut().shrink();
+                let within = self.config.connect_timeout;
+                host.waiting.borrow().abort_overdue(within);
+                for connection in host.connections() {
+                    self.check(&connection);
+                }
             }
         }
     }
@@ -353,16 +392,8 @@ impl<S: Sink> Cluster<S> {
     /// Bytes that the nodes have not read yet, over all connections.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
-        let bound = self.bound.borrow();
-        let bound = bound.iter().map(|it| it.unsent()).sum::<usize>();
-        plain.map(|it| it.unsent()).sum::<usize>() + bound
-    }
-
-    fn connections(&self) -> Vec<Held<S>> {
-        let plain = self.plain.iter().filter_map(|place| place.borrow().clone());
-        let bound: Vec<_> = self.bound.borrow().iter().map(Rc::clone).collect();
-        plain.chain(bound).filter(|it| it.is_ready()).collect()
+        let hosts = self.hosts.borrow();
+        hosts.iter().map(|it| it.unsent()).sum()
     }
 
     /// Silent for one period: asked. Silent for another: dead.
@@ -372,124 +403,18 @@ impl<S: Sink> Cluster<S> {
             connection.is_asked.set(false);
             return;
         }
+        match connection.is_asked.get() {
+            true => connection.outbox.abort(),
+            false => self.ask_for_life(connection),
+        }
+    }
+
+    fn ask_for_life(&self, connection: &Connection<S::Ticket>) {
+        connection.is_asked.set(true);
         let sign = |_body: &mut Vec<u8>| {};
-        if connection.is_asked.replace(true)
-            || connection
-                .send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign)
-                .is_err()
-        {
+        let asked = connection.send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign);
+        if asked.is_err() {
             connection.outbox.abort();
-        }
-    }
-}
-
-/// Drives one connection from dialling to its end.
-async fn run<S: Sink>(
-    cluster: Rc<Cluster<S>>,
-    connection: Rc<Connection<S::Ticket>>,
-    keyspace: Option<String>,
-) {
-    let mut ending = Ending {
-        cluster: &cluster,
-        connection: &connection,
-        lost: None,
-    };
-    let lost = serve(&cluster, &connection, keyspace.as_deref()).await;
-    tracing::debug!(side = %cluster.side, %lost, "connection ended");
-    ending.lost = Some(lost);
-}
-
-async fn serve<S: Sink>(
-    cluster: &Rc<Cluster<S>>,
-    connection: &Rc<Connection<S::Ticket>>,
-    keyspace: Option<&str>,
-) -> Lost {
-    let host = cluster.host.get();
-    let address = cluster.address(host);
-    let within = cluster.config.connect_timeout;
-    let wish = dial::Wish {
-        address: &address,
-        version: connection.version,
-        compression: cluster.config.compression,
-        tls: cluster.config.tls.as_deref(),
-        account: cluster.config.account.as_ref(),
-        keyspace,
-        within,
-    };
-    let coding = wish.coding();
-    let mut socket = match dial::dial(wish, &cluster.buffers).await {
-        Ok(socket) => socket,
-        Err(lost) => {
-            cluster.dialled(host, Err(&lost));
-            return lost;
-        }
-    };
-    if cluster.has_moved(host) {
-        return Lost::Dial("another node is used by now".to_owned());
-    }
-    cluster.dialled(host, Ok(()));
-    connection.outbox.change(coding);
-    connection.ready(&cluster.buffers);
-    cluster.bound.borrow_mut().shrink();
-    let Some(sink) = cluster.sink.upgrade() else {
-        return Lost::Broken("shutting down".to_owned());
-    };
-    let side = cluster.side;
-    sink.opened(side);
-    let mut answers = Answers {
-        side,
-        connection,
-        cluster,
-        sink: &*sink,
-        fault: None,
-    };
-    let end = {
-        // The socket may stay blocked on a node that reads nothing; a closed outbox ends it.
-        socket
-            .drive(&connection.outbox, &cluster.buffers, &mut answers)
-            .await
-    };
-    answers.fault.take().unwrap_or_else(|| match end {
-        End::Lost(error) => Lost::Broken(error.to_string()),
-        End::Closed | End::Returned => Lost::Broken("closed by us".to_owned()),
-    })
-}
-
-/// Tells everybody who waited that the connection is gone, also when its task panicked.
-struct Ending<'a, S: Sink> {
-    cluster: &'a Rc<Cluster<S>>,
-    connection: &'a Rc<Connection<S::Ticket>>,
-    lost: Option<Lost>,
-}
-
-impl<S: Sink> Drop for Ending<'_, S> {
-    fn drop(&mut self) {
-        let was_ready = self.connection.state.replace(State::Gone) == State::Ready;
-        let Some(sink) = self.cluster.sink.upgrade() else {
-            return;
-        };
-        let lost = self
-            .lost
-            .take()
-            .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
-        let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
-        let is_fault = !matches!(lost, Lost::Keyspace { .. } | Lost::Version(_));
-        let is_used = |owner: &Owner<_>| !matches!(owner, Owner::Heartbeat);
-        let failed = is_fault && owners.iter().any(is_used);
-        for owner in owners {
-            match owner {
-                Owner::Request(ticket) => sink.lost(self.cluster.side, ticket, &lost),
-                Owner::Prepare(id) => {
-                    self.cluster.tell_taught(id, &*sink, &Taught::Lost(&lost));
-                }
-                Owner::Heartbeat => {}
-            }
-        }
-        if failed {
-            sink.failed(self.cluster.side);
-        }
-        if was_ready {
-            sink.gone(self.cluster.side);
         }
     }
 }

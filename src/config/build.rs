@@ -233,7 +233,7 @@ fn level(text: &str) -> Result<String, String> {
 }
 
 /// A name as servers and drivers know them: short, without control characters.
-fn word(text: &str) -> Result<String, &'static str> {
+pub(super) fn word(text: &str) -> Result<String, &'static str> {
     let fits = !text.trim().is_empty() && text.len() <= WORD_MAX;
     let plain = fits && !text.chars().any(char::is_control);
     plain

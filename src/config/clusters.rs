@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cluster::{self, Compression, ContactPoint, ContactPoints, Name, ProtocolMax};
 use crate::pair::Side;
 
-use super::build::HOUR;
+use super::build::{HOUR, word};
 use super::fault::did_you_mean;
 use super::host::Host;
 use super::read::Reader;
@@ -71,6 +71,7 @@ pub(super) fn cluster(
 ) -> Option<cluster::Config> {
     let key = |word: &str| cluster_key(side, word);
     let contact_points = contact_points(r, &key("contact_points"));
+    let local_datacenter = r.text(&key("local_datacenter"), word);
     let connect_timeout = r.duration(
         &key("connect_timeout"),
         cluster::Config::CONNECT_TIMEOUT,
@@ -100,6 +101,7 @@ pub(super) fn cluster(
     Some(cluster::Config {
         name,
         contact_points: contact_points?,
+        local_datacenter,
         connect_timeout,
         heartbeat,
         protocol_max,

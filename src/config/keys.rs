@@ -22,7 +22,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("protocol_max", Built),
     ("clusters.*.name", Built),
     ("clusters.*.contact_points", Built),
-    ("clusters.*.local_datacenter", Later),
+    ("clusters.*.local_datacenter", Built),
     ("clusters.*.connect_timeout", Built),
     ("clusters.*.heartbeat", Built),
     ("clusters.*.compression", Built),

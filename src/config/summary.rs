@@ -51,6 +51,7 @@ impl Config {
                 .map(|node| quoted(&node.to_string()));
             let nodes: Vec<_> = nodes.collect();
             page.line("    contact_points", format_args!("[{}]", nodes.join(", ")));
+            page.maybe("    local_datacenter", cluster.local_datacenter.as_deref());
             page.span("    connect_timeout", cluster.connect_timeout);
             page.span("    heartbeat", cluster.heartbeat);
             page.line("    compression", compression(cluster.compression));

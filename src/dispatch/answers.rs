@@ -10,7 +10,7 @@ use super::table::{Key, Term};
 use super::verdict::judge;
 use super::{Client, Desk, Error};
 use crate::cluster::prepare::{Id, Taught};
-use crate::cluster::{Connection, Lost, Refused, Sink};
+use crate::cluster::{Connection, Lost, Refused, Sink, Target};
 use crate::pair::Side;
 use crate::policy::{Report, Verdict};
 use crate::replay::apply::fingerprint;
@@ -40,6 +40,7 @@ impl<C: Client> Sink for Desk<C> {
                 && let Some(entry) = unprepared(request, side, &frame)
             {
                 self.metrics.unprepared(side);
+                request.legs[side].host = Some(on.host());
                 let taught = self.teach(key, request, side, &entry);
                 drop(table);
                 return taught.unwrap_or_else(|verdict| {
@@ -71,7 +72,7 @@ impl<C: Client> Sink for Desk<C> {
 
     fn lost(&self, side: Side, key: Key, lost: &Lost) {
         self.wake();
-        {
+        let hop = {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 return;
@@ -84,11 +85,14 @@ impl<C: Client> Sink for Desk<C> {
                 };
                 request.legs[side].held = Held::Error(error);
             }
-        }
-        let verdict = match lost {
-            Lost::Keyspace { .. } => Verdict::Definite,
-            lost if lost.may_have_applied() => Verdict::Maybe,
-            Lost::Broken(_) | Lost::Dial(_) | Lost::Version(_) => Verdict::NotApplied,
+            self.hop(key, request, side, lost)
+        };
+        let verdict = match (hop, lost) {
+            (Some(Ok(())), _) => return,
+            (Some(Err(verdict)), _) => verdict,
+            (None, Lost::Keyspace { .. }) => Verdict::Definite,
+            (None, lost) if lost.may_have_applied() => Verdict::Maybe,
+            (None, Lost::Broken(_) | Lost::Dial(_) | Lost::Version(_)) => Verdict::NotApplied,
         };
         self.advance(key, Input::Answered(side, verdict), None);
     }
@@ -122,7 +126,10 @@ impl<C: Client> Sink for Desk<C> {
                     };
                     Err((verdict, Some((side, *frame))))
                 }
-                Taught::Lost(_) => Err((Verdict::NotApplied, None)),
+                Taught::Lost(lost) => {
+                    let again = self.hop_untold(key, request, side, lost);
+                    again.map_err(|verdict| (verdict, None))
+                }
             }
         };
         if let Err((verdict, frame)) = outcome {
@@ -253,7 +260,7 @@ impl<C: Client> Desk<C> {
 
     /// Sends the request to one side, after teaching it what it does not know.
     #[inline]
-    fn send_or_teach(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
+    pub(super) fn send_or_teach(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
         match request.unknown_to(side) {
             Some(entry) => self.teach(key, request, side, &entry),
             None => self.send(key, request, side),
@@ -265,9 +272,10 @@ impl<C: Client> Desk<C> {
         let Some(cluster) = &self.clusters[side] else {
             return Err(Verdict::NotApplied);
         };
+        let target = request.target(side, cluster.has_choice());
         let way = (request.version, request.keyspace());
         let kind = (request.flags, request.opcode());
-        let sent = cluster.send(key, way, kind, |out| request.put(side, out));
+        let sent = cluster.send(key, target, way, kind, |out| request.put(side, out));
         let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;
         request.legs[side].sent = Some(Sent::new(connection, stream));
         if let What::Execute(entry) = &request.what
@@ -287,7 +295,8 @@ impl<C: Client> Desk<C> {
             entry.asked();
             let template = &entry.template;
             let way = (version, template.keyspace.as_deref());
-            if let Err(refused) = cluster.teach(Key::NOBODY, way, template.id, &template.text) {
+            let (nobody, target) = (Key::NOBODY, Target::Any);
+            if let Err(refused) = cluster.teach(nobody, target, way, template.id, &template.text) {
                 tracing::debug!(%side, %refused, "columns could not be compared");
             }
         }
@@ -325,8 +334,11 @@ impl<C: Client> Desk<C> {
         };
         let template = &entry.template;
         let way = (request.version, template.keyspace.as_deref());
-        let taught = cluster.teach(key, way, template.id, &template.text);
-        taught.map_err(|refused| self.refused(side, refused))
+        let target = request.target(side, cluster.has_choice());
+        let taught = cluster.teach(key, target, way, template.id, &template.text);
+        let host = taught.map_err(|refused| self.refused(side, refused))?;
+        request.legs[side].host = Some(host);
+        Ok(())
     }
 
     fn refused(&self, side: Side, refused: Refused) -> Verdict {

@@ -13,10 +13,10 @@ use super::flow::Input;
 use super::journal::Unsaved;
 use super::known::Texts;
 use super::registry::Prepared;
-use super::request::Request;
+use super::request::{Leg, Request};
 use super::shared::Shared;
 use super::table::{Key, Table, Term};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, HostId};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Report, View};
 use crate::replay::record::Ids;
@@ -160,9 +160,12 @@ impl<C: Client> Desk<C> {
         loops.spawn_local(Rc::clone(self).submit_changes());
         loops.spawn_local(Rc::clone(self).follow_view());
         loops.spawn_local(Rc::clone(self).follow_news());
-        for cluster in [&self.clusters.a, &self.clusters.b].into_iter().flatten() {
-            let cluster = Rc::clone(cluster);
-            loops.spawn_local(async move { cluster.keep_alive().await });
+        for (side, cluster) in self.clusters.iter() {
+            let Some(cluster) = cluster else { continue };
+            let (kept, follower) = (Rc::clone(cluster), Rc::clone(cluster));
+            let told = self.shared.topologies[side].clone();
+            loops.spawn_local(async move { kept.keep_alive().await });
+            loops.spawn_local(async move { follower.follow(told).await });
         }
         loops
     }
@@ -215,12 +218,15 @@ impl<C: Client> Desk<C> {
     }
 
     /// A point read has waited long enough: a side whose node has said nothing since gets a strike. A
-    /// node that answers others may only be slow with this one.
+    /// node that answers others may only be slow with this one, and one of many is not the cluster.
     fn strike_silent(&self, key: Key) {
         let silent: Sides = match self.table.borrow_mut().get_mut(key) {
             Some(request) => {
                 let waiting = request.flow.waiting();
-                let is_silent = |side: &Side| request.legs[*side].was_silent();
+                let is_silent = |side: &Side| {
+                    let leg = &request.legs[*side];
+                    leg.was_silent() && self.other_nodes(*side, leg).is_none()
+                };
                 waiting.iter().filter(is_silent).collect()
             }
             None => return,
@@ -234,6 +240,7 @@ impl<C: Client> Desk<C> {
     fn give_up(&self, key: Key) {
         let mut unsent = Sides::NONE;
         let mut reports = Pair::new(None, None);
+        let mut dead = Pair::new(None, None);
         {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
@@ -242,10 +249,14 @@ impl<C: Client> Desk<C> {
             for side in request.flow.waiting().iter() {
                 let leg = &mut request.legs[side];
                 let was_silent = leg.was_silent();
+                if was_silent && let Some(silent) = self.other_nodes(side, leg) {
+                    dead[side] = Some(silent);
+                }
                 if leg.withdraw() {
                     unsent = unsent.with(side);
                 }
                 reports[side] = match was_silent {
+                    true if dead[side].is_some() => None,
                     true => Some(Report::Strike),
                     false => Some(Report::Sick(request.hash())),
                 };
@@ -256,7 +267,16 @@ impl<C: Client> Desk<C> {
             if let Some(report) = reports[side] {
                 self.report(side, report);
             }
+            if let (Some(host), Some(cluster)) = (dead[side], &self.clusters[side]) {
+                cluster.disconnect(host);
+            }
         }
+    }
+
+    /// The node that this leg was sent to, if the cluster has others that serve.
+    fn other_nodes(&self, side: Side, leg: &Leg) -> Option<HostId> {
+        let (host, cluster) = (leg.sent_to()?, self.clusters[side].as_ref()?);
+        (cluster.has_choice() && cluster.is_served_without(host)).then_some(host)
     }
 
     async fn take_receipts(self: Rc<Self>) {

@@ -23,6 +23,7 @@ pub mod pulse;
 mod registry;
 mod reply;
 mod request;
+mod route;
 pub mod schema;
 mod shared;
 pub mod table;

@@ -7,7 +7,7 @@ use super::flow::{Actions, Chain, Input, Read, Write};
 use super::known::Known;
 use super::paging;
 use super::registry::Entry;
-use crate::cluster::Connection;
+use crate::cluster::{Connection, HostId};
 use crate::cluster::prepare::Id;
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::Verdict;
@@ -97,6 +97,10 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) sent: Option<Sent>,
+    /// The node that was taught something for it, or is being taught.
+    pub(super) host: Option<HostId>,
+    /// How often it went to another node, for one that failed.
+    pub(super) hops: u8,
     /// PREPAREs that it needed.
     pub(super) lessons: u8,
     pub(super) held: Held,
@@ -110,6 +114,8 @@ impl Leg {
     const fn new() -> Self {
         Self {
             sent: None,
+            host: None,
+            hops: 0,
             lessons: 0,
             held: Held::Nothing,
             since: None,
@@ -177,6 +183,11 @@ impl Leg {
             self.sent = None;
         }
         surely
+    }
+
+    /// The node that it was sent to.
+    pub(super) fn sent_to(&self) -> Option<HostId> {
+        self.sent.as_ref().map(|sent| sent.connection.host())
     }
 
     /// Whether the leg's node has said anything since the request was sent.

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::intercept::Facts;
 use super::registry::Registry;
 use super::schema::Job;
+use crate::cluster::topology::Topology;
 use crate::pair::{Pair, Side};
 use crate::policy::{Policy, Report, View};
 use crate::replay::Queue;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub queue: Option<Arc<dyn Queue>>,
     /// Facts and schema.
     pub news: ArcSwap<News>,
+    /// Each cluster's nodes, once they are known.
+    pub topologies: Pair<watch::Receiver<Option<Arc<Topology>>>>,
     /// Health, as the control runtime sees it.
     pub view: watch::Receiver<View>,
     /// Rings when `news` was replaced.

@@ -57,6 +57,8 @@ pub(in crate::dispatch) struct Called {
     columns_id: NodeId,
     /// A fingerprint of the result's columns.
     pub(in crate::dispatch) columns: u64,
+    /// Which variables make up the partition key.
+    pub(in crate::dispatch) key: Box<[u16]>,
 }
 
 impl Called {
@@ -65,6 +67,7 @@ impl Called {
             id: NodeId::of(&node.id),
             columns_id: NodeId::of(&node.columns_id),
             columns: node.columns,
+            key: node.key.clone(),
         }
     }
 

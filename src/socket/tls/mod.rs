@@ -129,6 +129,12 @@ impl Server {
 }
 
 impl Client {
+    /// What its certificates make up now.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.loaded.load().config)
+    }
+
     /// Shakes hands with the node that was dialled under this name or address.
     ///
     /// # Errors
@@ -136,8 +142,7 @@ impl Client {
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let config = Arc::clone(&self.loaded.load().config);
-        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let stream = TlsConnector::from(self.config()).connect(name, stream).await?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 }

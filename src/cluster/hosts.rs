@@ -1,0 +1,222 @@
+//! The nodes of one cluster as one thread uses them, and which of them a request goes to.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::host::{Host, HostId};
+use super::topology::Topology;
+use super::{ContactPoints, Refused};
+use crate::wire::Version;
+
+/// Which node a request should go to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Target<'a> {
+    /// Whichever is best.
+    #[default]
+    Any,
+    /// This one, for it was just taught what the request needs.
+    Host(HostId),
+    /// One that holds this token.
+    Replica {
+        /// Of the table.
+        keyspace: &'a str,
+        /// Of the partition.
+        token: i64,
+    },
+}
+
+/// Whether several nodes are used at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Use {
+    /// One, as long as it serves.
+    One,
+    /// All, once a topology is known.
+    Spread,
+}
+
+/// The nodes of one cluster.
+#[derive(Debug)]
+pub(super) struct Hosts<T> {
+    /// In the order of the contact points, then of the topology.
+    listed: Vec<Rc<Host<T>>>,
+    /// No longer listed, but some answers are still to come.
+    retired: Vec<Rc<Host<T>>>,
+    topology: Option<Arc<Topology>>,
+    usage: Use,
+    /// Which one is used while one is.
+    current: Cell<usize>,
+    next: u32,
+    dice: Cell<u64>,
+}
+
+impl<T: Copy> Hosts<T> {
+    pub(super) fn new(points: &ContactPoints, usage: Use) -> Self {
+        let mut hosts = Self {
+            listed: Vec::new(),
+            retired: Vec::new(),
+            topology: None,
+            usage,
+            current: Cell::new(0),
+            next: 0,
+            dice: Cell::new(0x9e37_79b9_7f4a_7c15),
+        };
+        hosts.listed = points
+            .iter()
+            .map(|it| hosts.host(&it.to_string()))
+            .collect();
+        hosts
+    }
+
+    fn host(&mut self, address: &str) -> Rc<Host<T>> {
+        let id = HostId(self.next);
+        self.next += 1;
+        Host::new(id, address)
+    }
+
+    /// Uses these nodes from now on; those that were used before keep their connections.
+    pub(super) fn follow(&mut self, topology: Arc<Topology>) {
+        let current = self.listed.get(self.current.get()).map(|it| it.id);
+        let mut before = std::mem::take(&mut self.listed);
+        before.append(&mut self.retired);
+        for address in topology.addresses() {
+            let known = before.iter().position(|it| it.address == *address);
+            let host = known.map(|at| before.swap_remove(at));
+            let host = host.unwrap_or_else(|| self.host(address));
+            self.listed.push(host);
+        }
+        self.retired = before;
+        self.topology = Some(topology);
+        let at = self.listed.iter().position(|it| Some(it.id) == current);
+        self.current.set(at.unwrap_or_default());
+    }
+
+    /// Closes those that are no longer listed and owe nothing.
+    pub(super) fn reap(&mut self) {
+        self.retired.retain(|host| {
+            let is_idle = host.is_idle();
+            if is_idle {
+                host.close();
+            }
+            !is_idle
+        });
+    }
+
+    /// All that have connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Host<T>>> {
+        self.listed.iter().chain(&self.retired)
+    }
+
+    /// All that are used.
+    pub(super) const fn listed(&self) -> &[Rc<Host<T>>] {
+        self.listed.as_slice()
+    }
+
+    /// Whether it matters which node a request goes to.
+    #[inline]
+    pub(super) const fn has_choice(&self) -> bool {
+        1 < self.listed.len() && self.is_spread()
+    }
+
+    const fn is_spread(&self) -> bool {
+        matches!(self.usage, Use::Spread) && self.topology.is_some()
+    }
+
+    /// Whether a request could be sent, or a node dialled for it, now.
+    pub(super) fn is_reachable(&self) -> bool {
+        let reachable = |it: &Rc<Host<T>>| it.is_up() || it.may_dial().is_ok();
+        self.listed.iter().any(reachable)
+    }
+
+    /// Whether another node than this one answers.
+    pub(super) fn is_served_without(&self, id: HostId) -> bool {
+        self.listed.iter().any(|it| it.id != id && it.is_up())
+    }
+
+    /// The node for a request.
+    ///
+    /// # Errors
+    /// [`Refused::Down`] if none is up and none may be dialled.
+    #[inline]
+    pub(super) fn pick(
+        &self,
+        target: Target<'_>,
+        version: Version,
+    ) -> Result<Rc<Host<T>>, Refused> {
+        if let [only] = self.listed.as_slice() {
+            return Ok(Rc::clone(only));
+        }
+        self.pick_of_many(target, version).map(Rc::clone)
+    }
+
+    fn pick_of_many(&self, target: Target<'_>, version: Version) -> Result<&Rc<Host<T>>, Refused> {
+        if let Target::Host(id) = target
+            && let Some(host) = self.iter().find(|it| it.id == id && it.is_up())
+        {
+            return Ok(host);
+        }
+        if !self.is_spread() {
+            return self.steady().ok_or(Refused::Down);
+        }
+        if let (Target::Replica { keyspace, token }, Some(topology)) = (target, &self.topology) {
+            let replicas = topology.replicas(keyspace, token).iter();
+            let replicas = replicas.filter_map(|at| self.listed.get(usize::from(*at)));
+            if let Some(host) = self.better(replicas, version) {
+                return Ok(host);
+            }
+        }
+        let up = self.better(self.listed.iter(), version);
+        let dialled = || {
+            let may = |it: &&Rc<Host<T>>| it.may_dial().is_ok();
+            let from = self.roll(self.listed.len());
+            let (before, after) = self.listed.split_at_checked(from)?;
+            after.iter().chain(before).find(may)
+        };
+        up.or_else(dialled).ok_or(Refused::Down)
+    }
+
+    /// The one that is used as long as it serves, or the next.
+    fn steady(&self) -> Option<&Rc<Host<T>>> {
+        let count = self.listed.len();
+        let usable = |it: &Rc<Host<T>>| it.is_up() || it.may_dial().is_ok();
+        let from = self.current.get();
+        let mut places = (0..count).map(|step| (from + step) % count.max(1));
+        let at = places.find(|at| self.listed.get(*at).is_some_and(usable))?;
+        self.current.set(at);
+        self.listed.get(at)
+    }
+
+    /// Of two at random that are up, the one with fewer requests in flight. Two are enough to avoid
+    /// a slow one: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
+    fn better<'a>(
+        &'a self,
+        among: impl Iterator<Item = &'a Rc<Host<T>>> + Clone,
+        version: Version,
+    ) -> Option<&'a Rc<Host<T>>> {
+        let mut up = among.filter(|it| it.is_up());
+        let count = up.clone().count();
+        let one = self.roll(count);
+        let other = (one + 1 + self.roll(count.saturating_sub(1))) % count.max(1);
+        let (first, last) = (one.min(other), one.max(other));
+        let (one, rest) = (up.nth(first)?, last - first);
+        let Some(other) = rest.checked_sub(1).and_then(|step| up.nth(step)) else {
+            return Some(one);
+        };
+        Some(if other.load(version) < one.load(version) {
+            other
+        } else {
+            one
+        })
+    }
+
+    /// A random number below this one, by xorshift; 0 below 1.
+    fn roll(&self, below: usize) -> usize {
+        let mut dice = self.dice.get();
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        self.dice.set(dice);
+        let low = usize::try_from(dice & 0xffff_ffff).unwrap_or_default();
+        low % below.max(1)
+    }
+}
