@@ -59,8 +59,7 @@ pub(super) fn start(
     let mut tasks = JoinSet::new();
     let lines = connect(config, &ends.topologies, &mut tasks);
     look_for_nodes(config, &lines, &ends.topologies, &mut tasks);
-    let stop_replay = watch::Sender::new(false);
-    let queue = shared.queue.clone();
+    let (stop_replay, queue) = (watch::Sender::new(false), shared.queue.clone());
     let replay = replayer::start(config, queue, metrics, &ends, stop_replay.subscribe())?;
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
 

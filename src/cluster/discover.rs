@@ -34,11 +34,7 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Tells of the cluster's nodes, for ever; the line is for the question which datacenter is ours.
-pub async fn follow(
-    config: Arc<Config>,
-    line: Line,
-    to: watch::Sender<Option<Arc<Topology>>>,
-) {
+pub async fn follow(config: Arc<Config>, line: Line, to: watch::Sender<Option<Arc<Topology>>>) {
     let mut pause = RETRY_MIN;
     loop {
         match open(&config, &line).await {
@@ -152,17 +148,14 @@ fn topology(state: &ClusterState, nodes: &[&Arc<Node>], datacenter: &str) -> Top
         });
         keyspaces.push((name.into(), at));
     }
-    let rings = strategies.iter().map(|it| ring(state, it, nodes, datacenter));
+    let rings = strategies
+        .iter()
+        .map(|it| ring(state, it, nodes, datacenter));
     Topology::new(addresses.collect(), rings.collect(), keyspaces)
 }
 
 /// Who holds what, by one strategy.
-fn ring(
-    state: &ClusterState,
-    strategy: &Strategy,
-    nodes: &[&Arc<Node>],
-    datacenter: &str,
-) -> Ring {
+fn ring(state: &ClusterState, strategy: &Strategy, nodes: &[&Arc<Node>], datacenter: &str) -> Ring {
     let places: HashMap<_, _> = nodes.iter().map(|it| it.host_id).zip(0_u16..).collect();
     let locator = state.replica_locator();
     let any = TableSpec::borrowed("", "");

@@ -90,12 +90,12 @@ struct Ending<'a, S: Sink> {
 impl<S: Sink> Drop for Ending<'_, S> {
     fn drop(&mut self) {
         let was_ready = self.connection.state.replace(State::Gone) == State::Ready;
-        if was_ready {
-            self.cluster.broken(self.host);
-        }
         let Some(sink) = self.cluster.sink.upgrade() else {
             return;
         };
+        if was_ready {
+            self.cluster.broken(self.host);
+        }
         let lost = self
             .lost
             .take()

@@ -198,14 +198,16 @@ impl<T: Copy> Hosts<T> {
         let one = self.roll(count);
         let other = (one + 1 + self.roll(count.saturating_sub(1))) % count.max(1);
         let (first, last) = (one.min(other), one.max(other));
-        let (one, rest) = (up.nth(first)?, last - first);
-        let Some(other) = rest.checked_sub(1).and_then(|step| up.nth(step)) else {
-            return Some(one);
+        let early = up.nth(first)?;
+        let late = (last - first).checked_sub(1).and_then(|step| up.nth(step));
+        // Of two that have as much to do, the one that was picked first.
+        let (one, other) = match late {
+            Some(late) if other < one => (late, early),
+            late => (early, late.unwrap_or(early)),
         };
-        Some(if other.load(version) < one.load(version) {
-            other
-        } else {
-            one
+        Some(match other.load(version) < one.load(version) {
+            true => other,
+            false => one,
         })
     }
 
@@ -218,5 +220,138 @@ impl<T: Copy> Hosts<T> {
         self.dice.set(dice);
         let low = usize::try_from(dice & 0xffff_ffff).unwrap_or_default();
         low % below.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ContactPoint;
+    use super::super::connection::{Connection, Owner, State};
+    use super::super::topology::Ring;
+    use super::*;
+
+    const VERSION: Version = Version::V4;
+
+    fn points(names: &[&str]) -> ContactPoints {
+        let mut points = names.iter().map(|host| ContactPoint {
+            host: (*host).to_owned(),
+            port: 1,
+        });
+        ContactPoints::new(points.next().unwrap(), points)
+    }
+
+    fn topology(names: &[&str], replicas: &[u16]) -> Arc<Topology> {
+        let addresses = names.iter().map(|it| format!("{it}:1").into()).collect();
+        let ring = Ring {
+            tokens: vec![(0, replicas.into())],
+        };
+        Arc::new(Topology::new(addresses, vec![ring], vec![("ks".into(), 0)]))
+    }
+
+    /// Hosts of this topology, all up.
+    fn spread(names: &[&str], replicas: &[u16]) -> Hosts<u8> {
+        let mut hosts = Hosts::new(&points(names), Use::Spread);
+        hosts.follow(topology(names, replicas));
+        hosts.iter().for_each(|it| it.answered());
+        hosts
+    }
+
+    fn picked(hosts: &Hosts<u8>, target: Target<'_>) -> Vec<String> {
+        let pick = |_| hosts.pick(target, VERSION).unwrap().address.to_string();
+        let mut picked: Vec<_> = (0..200).map(pick).collect();
+        picked.sort_unstable();
+        picked.dedup();
+        picked
+    }
+
+    const ROW: Target<'_> = Target::Replica {
+        keyspace: "ks",
+        token: 7,
+    };
+
+    #[test]
+    fn a_row_goes_to_its_replicas_and_what_has_none_anywhere() {
+        let hosts = spread(&["a", "b", "c", "d"], &[1, 3]);
+        assert_eq!(picked(&hosts, ROW), ["b:1", "d:1"]);
+        assert_eq!(picked(&hosts, Target::Any), ["a:1", "b:1", "c:1", "d:1"]);
+        let other = Target::Replica {
+            keyspace: "other",
+            token: 7,
+        };
+        assert_eq!(picked(&hosts, other).len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_down_is_left_out_until_nobody_else_is_there() {
+        let hosts = spread(&["a", "b", "c"], &[0, 1]);
+        hosts.listed()[1].failed();
+        assert_eq!(picked(&hosts, ROW), ["a:1"]);
+        hosts.listed()[0].failed();
+        assert_eq!(picked(&hosts, ROW), ["c:1"], "no replica is up");
+        assert!(hosts.is_served_without(hosts.listed()[0].id));
+        hosts.listed()[2].failed();
+        assert_eq!(hosts.pick(ROW, VERSION).err(), Some(Refused::Down));
+        assert!(!hosts.is_reachable());
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert_eq!(picked(&hosts, ROW).len(), 3, "any may be dialled again");
+    }
+
+    #[test]
+    fn the_one_with_less_to_do_is_preferred() {
+        let hosts = spread(&["a", "b"], &[0, 1]);
+        let busy = Connection::new(VERSION, hosts.listed()[0].id);
+        busy.inflight.borrow_mut().take(Owner::Request(0));
+        hosts.listed()[0].add_plain(&busy);
+        assert_eq!(picked(&hosts, ROW), ["b:1"]);
+    }
+
+    #[test]
+    fn the_node_that_was_taught_is_used_while_it_is_up() {
+        let hosts = spread(&["a", "b", "c"], &[0, 1]);
+        let taught = Target::Host(hosts.listed()[2].id);
+        assert_eq!(picked(&hosts, taught), ["c:1"]);
+        hosts.listed()[2].failed();
+        assert_eq!(picked(&hosts, taught), ["a:1", "b:1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_at_a_time_is_used_as_long_as_it_serves() {
+        let mut hosts = Hosts::<u8>::new(&points(&["a", "b", "c"]), Use::One);
+        assert_eq!(picked(&hosts, Target::Any), ["a:1"]);
+        hosts.listed()[0].failed();
+        assert_eq!(picked(&hosts, ROW), ["b:1"]);
+        hosts.listed()[1].answered();
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert_eq!(
+            picked(&hosts, ROW),
+            ["b:1"],
+            "also when the first may be dialled again"
+        );
+        hosts.follow(topology(&["c", "b"], &[0]));
+        assert_eq!(picked(&hosts, ROW), ["b:1"], "also when others are listed");
+        assert!(!hosts.has_choice());
+    }
+
+    #[test]
+    fn hosts_that_stay_keep_their_connections_and_those_that_go_finish() {
+        let mut hosts = spread(&["a", "b"], &[0]);
+        let (stays, goes) = (hosts.listed()[0].id, hosts.listed()[1].id);
+        let owing = Connection::new(VERSION, goes);
+        owing.state.set(State::Ready);
+        let stream = owing.inflight.borrow_mut().take(Owner::Request(0)).unwrap();
+        hosts.listed()[1].add_plain(&owing);
+
+        hosts.follow(topology(&["c", "a"], &[0]));
+        let ids: Vec<_> = hosts.listed().iter().map(|it| it.id).collect();
+        assert_eq!(ids[1], stays);
+        assert!(![stays, goes].contains(&ids[0]), "ids are not used again");
+        hosts.reap();
+        assert_eq!(hosts.iter().count(), 3);
+        assert!(!owing.outbox.is_closed());
+
+        owing.inflight.borrow_mut().answer(stream).unwrap();
+        hosts.reap();
+        assert_eq!(hosts.iter().count(), 2);
+        assert!(owing.outbox.is_closed());
     }
 }

@@ -260,7 +260,12 @@ impl<C: Client> Desk<C> {
 
     /// Sends the request to one side, after teaching it what it does not know.
     #[inline]
-    pub(super) fn send_or_teach(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
+    pub(super) fn send_or_teach(
+        &self,
+        key: Key,
+        request: &mut Request<C>,
+        side: Side,
+    ) -> Result<(), Verdict> {
         match request.unknown_to(side) {
             Some(entry) => self.teach(key, request, side, &entry),
             None => self.send(key, request, side),

@@ -9,9 +9,9 @@ use super::{Client, Desk};
 use crate::cluster::{Lost, Target};
 use crate::pair::Side;
 use crate::policy::Verdict;
-use crate::wire::request::{Batch, Execute, Values};
 use crate::wire::Cursor;
 use crate::wire::cursor::Value;
+use crate::wire::request::{Batch, Execute, Values};
 
 /// Nodes that one request may be sent to because another failed, on each side.
 const HOPS_MAX: u8 = 3;
@@ -109,7 +109,11 @@ impl<C: Client> Desk<C> {
         lost: &Lost,
     ) -> Result<(), Verdict> {
         let unsent = match lost {
-            Lost::Broken(text) if self.clusters[side].as_ref().is_some_and(|it| it.is_served()) => {
+            Lost::Broken(text)
+                if self.clusters[side]
+                    .as_ref()
+                    .is_some_and(|it| it.is_served()) =>
+            {
                 &Lost::Dial(text.clone())
             }
             lost => lost,
@@ -147,7 +151,10 @@ mod tests {
             )
         };
         // SELECT token(..) of Cassandra 5.0.
-        assert_eq!(of(&[b"x", &[0, 0, 0, 1]], &[1]), Some(-4_069_959_284_402_364_209));
+        assert_eq!(
+            of(&[b"x", &[0, 0, 0, 1]], &[1]),
+            Some(-4_069_959_284_402_364_209)
+        );
         assert_eq!(of(&[b"a"], &[]), None);
         assert_eq!(of(&[b"a"], &[1]), None, "there is no such value");
     }

@@ -142,7 +142,9 @@ impl Client {
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let stream = TlsConnector::from(self.config()).connect(name, stream).await?;
+        let stream = TlsConnector::from(self.config())
+            .connect(name, stream)
+            .await?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 }
