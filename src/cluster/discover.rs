@@ -35,12 +35,20 @@ const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Tells of the cluster's nodes, for ever; the line is for the question which datacenter is ours.
 pub async fn follow(config: Arc<Config>, line: Line, to: watch::Sender<Option<Arc<Topology>>>) {
-    let mut pause = RETRY_MIN;
+    let (mut pause, mut warned) = (RETRY_MIN, false);
     loop {
         match open(&config, &line).await {
             Ok((session, datacenter)) => {
                 pause = RETRY_MIN;
-                watch(&session, &datacenter, &line, &to).await;
+                let reached = watch(&session, &datacenter, &line, &to).await;
+                if !reached && !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(
+                        side = %line.side(),
+                        datacenter,
+                        "no node of this datacenter can be reached under the address that it tells \
+                         drivers; only contact points are used"
+                    );
+                }
             }
             Err(reason) => tracing::debug!(side = %line.side(), reason, "nodes are not known"),
         }
@@ -77,13 +85,13 @@ async fn open(config: &Config, line: &Line) -> Result<(Session, String), String>
     Ok((session, datacenter))
 }
 
-/// Returns when the session has lost the cluster for good.
+/// Returns when the session has lost the cluster for good; whether it ever reached a node.
 async fn watch(
     session: &Session,
     datacenter: &str,
     line: &Line,
     to: &watch::Sender<Option<Arc<Topology>>>,
-) {
+) -> bool {
     let mut before: Option<Arc<ClusterState>> = None;
     let mut seen_at = Instant::now();
     while seen_at.elapsed() < DEAD_AFTER {
@@ -98,7 +106,7 @@ async fn watch(
         }
         sleep(LOOK_EVERY).await;
     }
-    tracing::debug!(side = %line.side(), "no node of those that the cluster lists answers");
+    before.is_some()
 }
 
 /// One node alone is what the contact points are already, maybe under a name that is reached better.

@@ -230,11 +230,7 @@ impl<S: Sink> Cluster<S> {
     /// Nodes that are new are dialled at once; those that are gone end when what they owe is answered.
     fn adopt(&self, topology: Arc<Topology>) {
         self.hosts.borrow_mut().follow(topology);
-        if self.has_choice() {
-            let hosts = self.hosts.borrow().listed().to_vec();
-            let fresh = hosts.iter().filter(|it| !it.is_up());
-            fresh.for_each(|host| self.redial(host));
-        }
+        self.redial_all();
         self.hosts.borrow_mut().reap();
     }
 
@@ -323,8 +319,10 @@ impl<S: Sink> Cluster<S> {
         tasks.spawn_local(task);
     }
 
-    /// A connection takes requests.
+    /// A connection takes requests. What one node speaks the others do, too: they may have refused
+    /// another version before.
     fn opened(&self, host: &Host<S::Ticket>, connection: &Connection<S::Ticket>) {
+        self.redial_all();
         if host.let_in() {
             self.ask_for_life(connection);
         }
@@ -346,6 +344,13 @@ impl<S: Sink> Cluster<S> {
     fn broken(&self, host: &Rc<Host<S::Ticket>>) {
         host.broke();
         self.redial(host);
+    }
+
+    fn redial_all(&self) {
+        if self.has_choice() {
+            let hosts = self.hosts.borrow().listed().to_vec();
+            hosts.iter().for_each(|host| self.redial(host));
+        }
     }
 
     /// Dials a node that is down while others serve: nobody's request should wait for it.
