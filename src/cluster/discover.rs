@@ -73,6 +73,7 @@ async fn open(config: &Config, line: &Line) -> Result<(Session, String), String>
         .disallow_shard_aware_port(true)
         .host_filter(Arc::new(DcHostFilter::new(datacenter.clone())))
         .fetch_schema_metadata(false)
+        .fetch_full_schema_metadata(false)
         .cluster_metadata_refresh_interval(READ_EVERY);
     if let Some(account) = &config.account {
         builder = builder.user(&account.username, &account.password);
