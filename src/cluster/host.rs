@@ -115,9 +115,10 @@ impl<T: Copy> Host<T> {
         self.is_up.set(true);
     }
 
-    /// It failed: it is left alone for a while, each time longer.
+    /// It could not be dialled: it is left alone for a while, each time longer, also if it still has
+    /// connections. One that takes no more of them would be waited for in vain.
     pub(super) fn failed(&self) {
-        self.broke();
+        self.is_up.set(false);
         let after = self.redial_after.get();
         self.redial_at.set(Some(Instant::now() + after));
         self.redial_after.set((after * 2).min(REDIAL_MAX));

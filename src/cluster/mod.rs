@@ -366,12 +366,15 @@ impl<S: Sink> Cluster<S> {
         self.spawn(async move {
             tokio::time::sleep(host.pause()).await;
             host.is_redialled.set(false);
-            if let Some(cluster) = itself.upgrade()
-                && !host.is_up()
-                && let Err(refused) = cluster.connection(&host, cluster.version.get(), None)
-            {
-                tracing::trace!(%refused, "not dialled yet");
-                cluster.redial(&host);
+            let cluster = itself.upgrade().filter(|_| !host.is_up());
+            let Some(cluster) = cluster else { return };
+            match cluster.connection(&host, cluster.version.get(), None) {
+                Ok(connection) if connection.is_ready() => cluster.ask_for_life(&connection),
+                Ok(_dialled) => {}
+                Err(refused) => {
+                    tracing::trace!(%refused, "not dialled yet");
+                    cluster.redial(&host);
+                }
             }
         });
     }
