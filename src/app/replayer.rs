@@ -112,6 +112,7 @@ fn limits(worker: &replay::Worker) -> Limits {
     Limits {
         batch: worker.batch.get(),
         concurrency: worker.concurrency.get(),
+        rate: worker.rate,
         retry_min: worker.retry_min,
         retry_max: worker.retry_max,
         attempts_max: worker.attempts_max,

@@ -187,6 +187,7 @@ fn worker(r: &mut Reader) -> replay::Worker {
     let worker = replay::Worker {
         batch: r.count("replay.batch", default.batch, 10_000),
         concurrency: r.count("replay.concurrency", default.concurrency, 10_000),
+        rate: NonZeroU32::new(r.number("replay.rate", 0, 0..=u32::MAX)),
         timeout: r.duration("replay.timeout", default.timeout, UP_TO_AN_HOUR),
         retry_min: r.duration("replay.retry_min", default.retry_min, UP_TO_AN_HOUR),
         retry_max: r.duration("replay.retry_max", default.retry_max, UP_TO_AN_HOUR),

@@ -63,6 +63,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("replay.worker", Built),
     ("replay.batch", Built),
     ("replay.concurrency", Built),
+    ("replay.rate", Built),
     ("replay.timeout", Built),
     ("replay.retry_min", Built),
     ("replay.retry_max", Built),

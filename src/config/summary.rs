@@ -147,6 +147,7 @@ impl Config {
         page.line("  worker", "embedded");
         page.line("  batch", worker.batch);
         page.line("  concurrency", worker.concurrency);
+        page.line("  rate", worker.rate.map_or(0, std::num::NonZero::get));
         page.span("  timeout", worker.timeout);
         page.span("  retry_min", worker.retry_min);
         page.span("  retry_max", worker.retry_max);

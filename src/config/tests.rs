@@ -133,7 +133,7 @@ fn a_summary_loads_to_the_same() {
          timeout: 2s, on_queue_failure: ack_anyway }}\nreads: {{ preferred: B, cooldown: 0s, \
          timeout: 3s, failover_after: 20ms, prefer_fresh: false }}\nfailover: {{ policy: active }}\n\
          conditional: {{ cluster: B }}\nreplay: {{ queue: memory, capacity: 20_000, batch: 7, \
-         concurrency: 1, timeout: 1m, retry_min: 1ms, retry_max: 2ms, attempts_max: 5, \
+         concurrency: 1, rate: 9, timeout: 1m, retry_min: 1ms, retry_max: 2ms, attempts_max: 5, \
          divergence_grace: 0s }}\nlimits: {{ frame: 1MiB, clients: 1, in_flight: 1, \
          schema_timeout: 1h }}\nadvertise: {{ datacenter: dc, rack: \"1\", cluster_name: x, \
          host_id: 6ba7b812-9dad-11d1-80b4-00c04fd430c8 }}\nlog: {{ format: json, level: 'warn,helix_proxy::replay=debug' }}\n"

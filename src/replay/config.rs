@@ -37,6 +37,8 @@ pub struct Worker {
     pub batch: NonZeroUsize,
     /// Records of different partitions in flight to a cluster. Default 64; more drains faster and loads it more.
     pub concurrency: NonZeroUsize,
+    /// Records a second to a cluster at most. Default: as many as it takes; less spares a weak cluster.
+    pub rate: Option<NonZeroU32>,
     /// How long one attempt may take. Default 30 s.
     pub timeout: Duration,
     /// The first wait after a failed attempt; doubles from there. Default 100 ms.
@@ -72,6 +74,7 @@ impl Default for Worker {
         Self {
             batch: const { NonZeroUsize::new(100).expect("not zero") },
             concurrency: const { NonZeroUsize::new(64).expect("not zero") },
+            rate: None,
             timeout: Duration::from_secs(30),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),

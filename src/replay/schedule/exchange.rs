@@ -15,6 +15,8 @@ pub struct Limits {
     pub window: usize,
     /// Debts of different partitions in flight at most. Default 32.
     pub concurrency: usize,
+    /// Debts a second at most. Default: as many as the side takes.
+    pub rate: Option<NonZeroU32>,
     /// The first wait after a failure; doubles from there. Default 100 ms.
     pub retry_min: Duration,
     /// The longest wait, also between tries of a refused record. Default 30 s.
@@ -33,6 +35,7 @@ impl Default for Limits {
             batch: 500,
             window: 4_096,
             concurrency: 32,
+            rate: None,
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(30),
             attempts_max: None,

@@ -11,6 +11,7 @@
 
 mod exchange;
 mod item;
+mod pace;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::{Parked, Seq};
 
 pub use exchange::{Action, Due, Limits, Marked, Outcome};
 use item::{Dice, Item, Phase, Step};
+use pace::Pace;
 
 /// Records of high priority that go for one of low, while both wait.
 const HIGH_FOR_LOW: u32 = 10;
@@ -59,6 +61,7 @@ pub struct Schedule {
     /// Whether the queue may have more.
     more: bool,
     lease_at: Option<Instant>,
+    pace: Pace,
     actions: VecDeque<Action>,
 }
 
@@ -67,6 +70,7 @@ impl Schedule {
     #[must_use]
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
+            pace: Pace::new(limits.rate),
             limits,
             dice: Dice::new(seed),
             mode: Mode::Down,
@@ -115,11 +119,11 @@ impl Schedule {
     }
 
     /// The answer to [`Action::Lease`]; none at all means that the queue has no more.
-    pub fn handle_leased(&mut self, dues: impl IntoIterator<Item = Due>) {
+    pub fn handle_leased(&mut self, dues: impl IntoIterator<Item = Due>, now: Instant) {
         self.leasing = false;
-        self.more = false;
+        let mut count = 0;
         for due in dues {
-            self.more = true;
+            count += 1;
             if self.mode == Mode::Stopping {
                 self.actions.push_back(Action::Release(due.seq));
             } else {
@@ -127,6 +131,8 @@ impl Schedule {
                 self.join(due.seq, due.partition);
             }
         }
+        self.more = 0 < count;
+        self.lease_at = self.pace.handle_taken(count, now);
         self.advance();
     }
 
@@ -262,6 +268,7 @@ impl Schedule {
         }
         let room = self.limits.window.saturating_sub(self.items.len());
         let batch = self.limits.batch.min(self.limits.window);
+        let batch = self.pace.step(batch);
         let may = self.mode == Mode::Up && self.more && !self.leasing;
         if may && self.lease_at.is_none() && batch <= room {
             self.leasing = true;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use std::num::NonZeroU32;
+
 use super::tests::start;
 use super::*;
 
@@ -54,7 +56,8 @@ impl World {
                 )
             })
             .collect();
-        let schedule = Schedule::new(limits(), seed);
+        let rate = NonZeroU32::new(50 * u32::try_from(pick(&mut dice, 3)).unwrap());
+        let schedule = Schedule::new(Limits { rate, ..limits() }, seed);
         let (leased, flying, announcing) = Default::default();
         let now = start();
         Self {
@@ -106,7 +109,7 @@ impl World {
             .collect();
         let dues: Vec<_> = free.iter().take(max).map(|debt| debt.due).collect();
         self.leased.extend(dues.iter().map(|due| due.seq));
-        self.schedule.handle_leased(dues);
+        self.schedule.handle_leased(dues, self.now);
     }
 
     fn send(&mut self, seq: Seq, shift: bool) {

@@ -37,8 +37,8 @@ impl Story {
 
     /// Leases these and says that there is no more.
     fn leased(&mut self, dues: &[Due]) -> Vec<Action> {
-        self.schedule.handle_leased(dues.iter().copied());
-        self.schedule.handle_leased([]);
+        self.schedule.handle_leased(dues.iter().copied(), self.now);
+        self.schedule.handle_leased([], self.now);
         self.sends()
     }
 
@@ -376,13 +376,14 @@ fn leases_never_exceed_the_window_and_stop_when_there_is_no_more() {
         concurrency: 1,
         ..Limits::default()
     });
-    story.schedule.handle_leased([due(1, 1), due(2, 2)]);
+    let now = story.now;
+    story.schedule.handle_leased([due(1, 1), due(2, 2)], now);
     assert_eq!(story.actions(), [send(1), Action::Lease(2)]);
-    story.schedule.handle_leased([due(3, 3), due(4, 4)]);
+    story.schedule.handle_leased([due(3, 3), due(4, 4)], now);
     assert!(story.actions().is_empty(), "only one more fits");
     story.outcome(1, Outcome::Applied);
     assert!(story.schedule.leasing);
-    story.schedule.handle_leased([]);
+    story.schedule.handle_leased([], now);
     assert!(story.schedule.is_waiting() && story.actions().is_empty());
     story.schedule.handle_available();
     assert_eq!(story.actions(), [Action::Lease(2)]);
@@ -420,4 +421,28 @@ fn what_is_not_the_table_it_was_written_for_is_parked_at_once() {
         story.outcome(1, Outcome::Unfit),
         [park(1, Parked::SchemaChanged)]
     );
+}
+
+#[test]
+fn leases_keep_the_pace() {
+    let mut schedule = Schedule::new(
+        Limits {
+            rate: NonZeroU32::new(100),
+            ..Limits::default()
+        },
+        1,
+    );
+    schedule.handle_side(true);
+    assert_eq!(schedule.poll_action(), Some(Action::Lease(10)));
+    let now = start();
+    schedule.handle_leased((0..10).map(|seq| due(seq, 1)), now);
+    let send = Action::Send {
+        seq: Seq(0),
+        shift: false,
+    };
+    assert_eq!(schedule.poll_action(), Some(send));
+    assert_eq!(schedule.poll_action(), None);
+    assert_eq!(schedule.wake_at(), Some(now + SECOND / 10));
+    schedule.handle_timeout(now + SECOND / 10);
+    assert_eq!(schedule.poll_action(), Some(Action::Lease(10)));
 }

@@ -237,7 +237,7 @@ impl Shell {
                     .filter_map(|lease| self.due(&lease))
                     .collect();
                 let none_fit = more && dues.is_empty();
-                self.schedule.handle_leased(dues);
+                self.schedule.handle_leased(dues, Instant::now().into_std());
                 if none_fit {
                     self.schedule.handle_available();
                 }
