@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use helix_proxy::cluster::call::Line;
 use helix_proxy::cluster::topology::{Ring, Topology};
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name, ProtocolMax};
 use helix_proxy::dispatch::{self, Deadlines, Desk};
@@ -26,12 +27,16 @@ use helix_proxy::policy::{self, Preferred, ReadStrategy, Report};
 use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::request::{Execute, Parameters, Prepare, Values};
-use helix_proxy::wire::{Consistency, Cursor, Version, put};
+use helix_proxy::wire::{Consistency, Cursor, Opcode, Version, put};
 use wire::{Wire, raw};
 
 const READ: &str = "SELECT v FROM ks.t WHERE k = ?";
 const WRITE: &str = "INSERT INTO ks.t (k) VALUES (?)";
+const CONDITIONAL: &str = "INSERT INTO ks.t (k) VALUES (?) IF NOT EXISTS";
+const PREPARE: u8 = 0x09;
+const EXECUTE: u8 = 0x0A;
 const UNPREPARED: i32 = 0x2500;
+const WRITE_TIMEOUT: i32 = 0x1100;
 const VOID: [u8; 4] = [0, 0, 0, 1];
 
 /// A node that knows only what it was taught itself.
@@ -43,6 +48,14 @@ struct Node {
     unprepared: Cell<usize>,
     /// It takes requests and answers none.
     is_silent: Cell<bool>,
+    /// It leaves these opcodes without an answer, but does what they ask for.
+    mute: RefCell<HashSet<u8>>,
+    /// It hangs up on whoever has it execute something, after it did.
+    hangs_up: Cell<bool>,
+    /// It lets everybody in and hangs up.
+    is_rude: Cell<bool>,
+    /// Connections that it took.
+    accepted: Cell<usize>,
 }
 
 impl Node {
@@ -53,12 +66,21 @@ impl Node {
                 continue;
             }
             let (opcode, body) = match got.opcode {
-                0x09 => (0x08, self.learn(&got.body)),
-                0x0A => self.execute(&got.body),
+                PREPARE => (0x08, self.learn(&got.body)),
+                EXECUTE => self.execute(&got.body),
                 _ => (0x02, Vec::new()),
             };
+            if opcode == 0x08 && got.opcode == EXECUTE && self.hangs_up.get() {
+                return;
+            }
+            if self.mute.borrow().contains(&got.opcode) {
+                continue;
+            }
             let frame = raw(0x80 | got.version, got.stream, opcode, &body);
             wire.write(&frame).await;
+            if self.is_rude.get() {
+                return;
+            }
         }
     }
 
@@ -127,6 +149,7 @@ impl Site {
         self.tasks.spawn_local(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                node.accepted.set(node.accepted.get() + 1);
                 connections.spawn_local(Rc::clone(&node).serve(stream));
             }
         });
@@ -184,8 +207,8 @@ impl Stage {
         let mut shared = data_plane::shared("nodes", (config, rules), 1_000, to);
         Arc::get_mut(&mut shared).unwrap().topologies.a = topologies;
         let points = Pair::new(
-            Some(Arc::new(points(Side::A, a[0].address))),
-            Some(Arc::new(points(Side::B, b.address))),
+            Some(Arc::new(points(Side::A, &[a[0].address]))),
+            Some(Arc::new(points(Side::B, &[b.address]))),
         );
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let desk: Rc<Desk<Outlet>> = Desk::new(shared, &points, Rc::new(metrics.worker()));
@@ -206,7 +229,7 @@ impl Stage {
         let keyspace = None;
         let mut body = Vec::new();
         Prepare { text, keyspace }.put(&mut body, Version::V4);
-        let (opcode, body) = self.ask(0x09, &body).await;
+        let (opcode, body) = self.ask(PREPARE, &body).await;
         assert_eq!(opcode, 0x08);
         let mut cursor = Cursor::new(&body);
         assert_eq!(cursor.i32(), Ok(4));
@@ -215,25 +238,16 @@ impl Stage {
 
     /// Executes for this key; the answer's opcode and body.
     async fn execute(&mut self, id: &[u8], key: i32) -> (u8, Vec<u8>) {
-        let mut bytes = Vec::new();
-        put::bytes(&mut bytes, &key.to_be_bytes());
-        let values = Values {
-            count: 1,
-            named: false,
-            bytes: &bytes,
-        };
-        let parameters = Parameters {
-            values: Some(values),
-            ..Parameters::plain(Consistency::ONE)
-        };
-        let (mut body, columns) = (Vec::new(), &[][..]);
-        Execute {
-            id,
-            columns,
-            parameters,
+        self.ask(EXECUTE, &execute(id, key)).await
+    }
+
+    /// Executes for these keys, all at once.
+    async fn burst(&mut self, id: &[u8], keys: std::ops::Range<i32>) {
+        let mut burst = Vec::new();
+        for (stream, key) in (2..).zip(keys) {
+            burst.extend(raw(4, [0, stream], EXECUTE, &execute(id, key)));
         }
-        .put(&mut body, Version::V4);
-        self.ask(0x0A, &body).await
+        self.client.write(&burst).await;
     }
 
     async fn executes(&mut self, id: &[u8], keys: std::ops::Range<i32>) {
@@ -261,6 +275,28 @@ impl Stage {
     }
 }
 
+fn execute(id: &[u8], key: i32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put::bytes(&mut bytes, &key.to_be_bytes());
+    let values = Values {
+        count: 1,
+        named: false,
+        bytes: &bytes,
+    };
+    let parameters = Parameters {
+        values: Some(values),
+        ..Parameters::plain(Consistency::ONE)
+    };
+    let (mut body, columns) = (Vec::new(), &[][..]);
+    Execute {
+        id,
+        columns,
+        parameters,
+    }
+    .put(&mut body, Version::V4);
+    body
+}
+
 async fn open(address: SocketAddr) -> Wire {
     let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), Version::V4);
     let mut body = vec![0, 1];
@@ -272,9 +308,12 @@ async fn open(address: SocketAddr) -> Wire {
     wire
 }
 
-fn points(side: Side, first: SocketAddr) -> cluster::Config {
-    let (host, port) = (first.ip().to_string(), first.port());
-    let points = ContactPoints::new(ContactPoint { host, port }, []);
+fn points(side: Side, at: &[SocketAddr]) -> cluster::Config {
+    let mut points = at.iter().map(|it| ContactPoint {
+        host: it.ip().to_string(),
+        port: it.port(),
+    });
+    let points = ContactPoints::new(points.next().unwrap(), points);
     let mut config = cluster::Config::new(Name::new(side.label()).unwrap(), points);
     config.protocol_max = ProtocolMax::V4;
     config
@@ -402,4 +441,139 @@ async fn nodes_come_and_go_while_requests_are_served() {
         assert_eq!(stage.strikes(), 0);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_conditional_runs_once_also_when_its_node_dies_over_it() {
+    staged(async |mut stage| {
+        let id = stage.prepare(CONDITIONAL).await;
+        stage.executes(&id, 0..60).await;
+        stage.shares();
+        stage.a[1].node.hangs_up.set(true);
+        let mut unknown = 0;
+        for key in 0..40 {
+            let (opcode, body) = stage.execute(&id, key).await;
+            if opcode == 0x00 {
+                unknown += 1;
+                let mut cursor = Cursor::new(&body);
+                assert_eq!(
+                    cursor.i32(),
+                    Ok(WRITE_TIMEOUT),
+                    "nobody repeats that by himself"
+                );
+            }
+        }
+        assert!(0 < unknown, "the node was never asked");
+        let mut keys = stage.shares().concat();
+        keys.sort_unstable();
+        assert_eq!(keys, Vec::from_iter(0..40), "each ran once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_on_a_silent_node_is_neither_cut_off_nor_sent_again() {
+    staged(async |mut stage| {
+        let id = stage.prepare(CONDITIONAL).await;
+        stage.executes(&id, 0..60).await;
+        stage.shares();
+        let accepted = stage.a[1].node.accepted.get();
+        stage.a[1].node.mute.borrow_mut().insert(EXECUTE);
+        stage.burst(&id, 0..60).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stage.burst(&id, 60..120).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let mut keys = stage.shares().concat();
+        keys.sort_unstable();
+        assert_eq!(keys, Vec::from_iter(0..120), "each ran once");
+        assert_eq!(
+            stage.a[1].node.accepted.get(),
+            accepted,
+            "it answers OPTIONS"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_taught_is_no_outage() {
+    staged(async |mut stage| {
+        let id = stage.prepare(WRITE).await;
+        let silent = stage.a.iter().find(|it| it.node.taught.borrow().is_empty());
+        let silent = &silent.expect("one taught it").node;
+        silent.mute.borrow_mut().insert(PREPARE);
+        stage.burst(&id, 0..60).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        assert_eq!(stage.strikes(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_whose_nodes_only_answer_options_is_out() {
+    staged(async |mut stage| {
+        let id = stage.prepare(WRITE).await;
+        stage.executes(&id, 0..60).await;
+        for site in &stage.a {
+            site.node.mute.borrow_mut().insert(EXECUTE);
+        }
+        for key in 0..6 {
+            stage.execute(&id, key).await;
+        }
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert!(3 <= stage.strikes());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_lets_us_in_and_hangs_up_is_left_alone() {
+    staged(async |mut stage| {
+        stage.a[1].die().await;
+        stage.a[1].node.is_rude.set(true);
+        stage.a[1].come_back().await;
+        stage.a[1].node.accepted.set(0);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let accepted = stage.a[1].node.accepted.get();
+        assert!(
+            (1..20).contains(&accepted),
+            "{accepted} connections in a second"
+        );
+    })
+    .await;
+}
+
+/// The control thread forgets the pause before each try, as the cluster may be back.
+#[tokio::test]
+async fn a_line_leaves_a_dead_node() {
+    let story = async {
+        let (mut first, second) = (Site::open().await, Site::open().await);
+        let addresses = [first.address, second.address];
+        let line = || {
+            Line::new(
+                Side::A,
+                Arc::new(points(Side::A, &addresses)),
+                Rc::default(),
+            )
+        };
+        let early = line();
+        assert!(answers(&early).await);
+        assert_eq!(second.node.accepted.get(), 0, "one at a time");
+
+        first.die().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(answers(&early).await, "the second serves");
+
+        let late = line();
+        assert!(!answers(&late).await, "nobody is at the first");
+        assert!(answers(&late).await, "the second serves");
+    };
+    LocalSet::new().run_until(story).await;
+}
+
+async fn answers(line: &Line) -> bool {
+    line.cluster().redial_now();
+    let (way, what) = ((Version::V4, None), (0, Opcode::Register));
+    let reply = line.call(way, what, |_| {}, Duration::from_secs(2));
+    reply.await.is_ok()
 }

@@ -29,6 +29,7 @@ impl Lane {
             batch: 8,
             window: 32,
             concurrency: 4,
+            rate: None,
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_millis(800),
             attempts_max: None,
@@ -128,6 +129,7 @@ impl World {
             return self.fail(format!("record {seq} was leased twice"));
         }
         let blind = self.settings.breaks(Broken::SentReplayedBlindly);
+        let now = self.instant();
         let Some(proxy) = &mut self.proxy else { return };
         let lane = &mut proxy.lanes[side];
         let due = |(seq, state, mutation): &(u64, _, Mutation)| {
@@ -149,7 +151,7 @@ impl World {
         let dues: Vec<Due> = leases.iter().map(due).collect();
         lane.held
             .extend(leases.into_iter().map(|(seq, _, mutation)| (seq, mutation)));
-        lane.schedule.handle_leased(dues);
+        lane.schedule.handle_leased(dues, now);
     }
 
     /// A mark that it is about to be sent is durable, or was refused.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::heard::{Asked, Tally};
 use super::host::{Host, HostId};
 use super::inflight::Inflight;
 use super::{Lost, Refused, Sink};
@@ -45,13 +46,14 @@ pub(super) enum State {
 pub struct Connection<T> {
     pub(super) version: Version,
     host: HostId,
+    tally: Rc<Tally>,
     pub(super) outbox: Outbox,
     pub(super) inflight: RefCell<Inflight<Owner<T>>>,
     pub(super) state: Cell<State>,
     /// Frames that wait for the dialling to end: until then each can be taken back.
     pending: RefCell<Vec<(NodeStream, Vec<u8>)>>,
     pending_bytes: Cell<usize>,
-    /// Frames that have arrived: whoever waits can tell whether the node said anything since.
+    /// Frames that have arrived.
     answered: Cell<u64>,
     /// Frames that had arrived at the last heartbeat.
     pub(super) answered_before: Cell<u64>,
@@ -62,10 +64,12 @@ pub struct Connection<T> {
 }
 
 impl<T: Copy> Connection<T> {
-    pub(super) fn new(version: Version, host: HostId) -> Rc<Self> {
+    /// One to a host whose answers are counted so.
+    pub(super) fn new(version: Version, host: HostId, tally: &Rc<Tally>) -> Rc<Self> {
         Rc::new(Self {
             version,
             host,
+            tally: Rc::clone(tally),
             outbox: Outbox::default(),
             inflight: RefCell::default(),
             state: Cell::new(State::Dialing),
@@ -84,9 +88,15 @@ impl<T: Copy> Connection<T> {
         self.host
     }
 
-    /// Frames that have arrived so far.
+    /// What is asked on it now.
+    #[inline]
     #[must_use]
-    pub fn answered(&self) -> u64 {
+    pub fn asked(&self) -> Asked {
+        self.tally.asked(self.host)
+    }
+
+    /// Frames that have arrived so far.
+    pub(super) fn answered(&self) -> u64 {
         self.answered.get()
     }
 
@@ -229,8 +239,14 @@ impl<S: Sink> Handler for Answers<'_, S> {
             .borrow_mut()
             .answer(NodeStream(frame.header.stream));
         match owner {
-            Some(Owner::Request(ticket)) => self.sink.answer(self.side, ticket, connection, frame),
-            Some(Owner::Prepare(id)) => self.cluster.prepared(self.host, id, self.sink, frame),
+            Some(Owner::Request(ticket)) => {
+                connection.tally.answered();
+                self.sink.answer(self.side, ticket, connection, frame);
+            }
+            Some(Owner::Prepare(id)) => {
+                connection.tally.answered();
+                self.cluster.prepared(self.host, id, self.sink, frame);
+            }
             Some(Owner::Heartbeat) => self.host.answered(),
             None => {
                 let stream = frame.header.stream;

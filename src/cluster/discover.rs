@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::Config;
 use super::call::Line;
 use super::topology::{Ring, Topology};
-use super::watch::local;
+use super::watch::{Local, local};
 
 /// The first pause before another session is tried, doubling up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -38,9 +38,10 @@ pub async fn follow(config: Arc<Config>, line: Line, to: watch::Sender<Option<Ar
     let (mut pause, mut warned) = (RETRY_MIN, false);
     loop {
         match open(&config, &line).await {
-            Ok((session, datacenter)) => {
+            Ok((session, home)) => {
                 pause = RETRY_MIN;
-                let reached = watch(&session, &datacenter, &line, &to).await;
+                let datacenter = &home.datacenter;
+                let reached = watch(&session, &home, &line, &to).await;
                 if !reached && !std::mem::replace(&mut warned, true) {
                     tracing::warn!(
                         side = %line.side(),
@@ -57,15 +58,20 @@ pub async fn follow(config: Arc<Config>, line: Line, to: watch::Sender<Option<Ar
     }
 }
 
+/// Which nodes are used, and how their tokens are made.
+struct Home {
+    datacenter: String,
+    hashes_murmur3: bool,
+}
+
 /// A session that uses one datacenter, and which one that is.
-async fn open(config: &Config, line: &Line) -> Result<(Session, String), String> {
-    let datacenter = match &config.local_datacenter {
-        Some(datacenter) => datacenter.clone(),
-        None => {
-            let local = local(line).await;
-            local.map_err(|failure| failure.to_string())?.datacenter
-        }
-    };
+async fn open(config: &Config, line: &Line) -> Result<(Session, Home), String> {
+    let Local {
+        datacenter,
+        partitioner,
+        ..
+    } = local(line).await.map_err(|failure| failure.to_string())?;
+    let datacenter = config.local_datacenter.clone().unwrap_or(datacenter);
     let mut builder = SessionBuilder::new()
         .known_nodes(config.contact_points.iter().map(ToString::to_string))
         .connection_timeout(config.connect_timeout)
@@ -83,13 +89,17 @@ async fn open(config: &Config, line: &Line) -> Result<(Session, String), String>
     }
     let session = builder.build().await;
     let session = session.map_err(|error| error.to_string())?;
-    Ok((session, datacenter))
+    let home = Home {
+        datacenter,
+        hashes_murmur3: partitioner.ends_with(".Murmur3Partitioner"),
+    };
+    Ok((session, home))
 }
 
 /// Returns when the session has lost the cluster for good; whether it ever reached a node.
 async fn watch(
     session: &Session,
-    datacenter: &str,
+    home: &Home,
     line: &Line,
     to: &watch::Sender<Option<Arc<Topology>>>,
 ) -> bool {
@@ -97,11 +107,11 @@ async fn watch(
     let mut seen_at = Instant::now();
     while seen_at.elapsed() < DEAD_AFTER {
         let state = session.get_cluster_state();
-        let nodes = nodes_of(&state, datacenter);
+        let nodes = nodes_of(&state, &home.datacenter);
         if nodes.iter().any(|it| it.is_connected()) {
             seen_at = Instant::now();
             if !before.as_ref().is_some_and(|it| Arc::ptr_eq(it, &state)) {
-                tell(&state, &nodes, datacenter, line, to);
+                tell(&state, &nodes, home, line, to);
                 before = Some(state);
             }
         }
@@ -114,11 +124,19 @@ async fn watch(
 fn tell(
     state: &ClusterState,
     nodes: &[&Arc<Node>],
-    datacenter: &str,
+    home: &Home,
     line: &Line,
     to: &watch::Sender<Option<Arc<Topology>>>,
 ) {
-    let topology = topology(state, nodes, datacenter);
+    let topology = topology(state, nodes, home);
+    let mut addresses = topology.addresses().to_vec();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.len() < nodes.len() {
+        tracing::debug!(side = %line.side(), "several nodes tell one address: contact points are used");
+        return;
+    }
+    let datacenter = &home.datacenter;
     to.send_if_modified(|known| {
         let is_alone = known.is_none() && nodes.len() < 2;
         let is_same = known.as_deref() == Some(&topology);
@@ -142,12 +160,15 @@ fn nodes_of<'a>(state: &'a ClusterState, datacenter: &str) -> Vec<&'a Arc<Node>>
     nodes
 }
 
-fn topology(state: &ClusterState, nodes: &[&Arc<Node>], datacenter: &str) -> Topology {
+fn topology(state: &ClusterState, nodes: &[&Arc<Node>], home: &Home) -> Topology {
     let addresses = nodes.iter().map(|it| it.address.to_string().into());
     let mut strategies: Vec<&Strategy> = Vec::new();
     let mut keyspaces = Vec::new();
     for (name, keyspace) in state.keyspaces_iter() {
-        if keyspace.tablet_based || keyspace.strategy == Strategy::LocalStrategy {
+        if !home.hashes_murmur3
+            || keyspace.tablet_based
+            || keyspace.strategy == Strategy::LocalStrategy
+        {
             continue;
         }
         let known = strategies.iter().position(|it| **it == keyspace.strategy);
@@ -159,7 +180,7 @@ fn topology(state: &ClusterState, nodes: &[&Arc<Node>], datacenter: &str) -> Top
     }
     let rings = strategies
         .iter()
-        .map(|it| ring(state, it, nodes, datacenter));
+        .map(|it| ring(state, it, nodes, &home.datacenter));
     Topology::new(addresses.collect(), rings.collect(), keyspaces)
 }
 

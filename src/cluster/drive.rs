@@ -46,7 +46,7 @@ async fn serve<S: Sink>(
     let mut socket = match dial::dial(wish, &cluster.buffers).await {
         Ok(socket) => socket,
         Err(lost) => {
-            cluster.failed(host, &lost);
+            cluster.failed(host, connection.version, &lost);
             return lost;
         }
     };
@@ -94,7 +94,7 @@ impl<S: Sink> Drop for Ending<'_, S> {
             return;
         };
         if was_ready {
-            self.cluster.broken(self.host);
+            self.cluster.broken(self.host, self.connection);
         }
         let lost = self
             .lost

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Refused;
 use super::connection::{Connection, State};
+use super::heard::Tally;
 use super::keyspaces::Keyspaces;
 use super::prepare::Waiting;
 use crate::wire::Version;
@@ -27,6 +28,7 @@ pub(super) struct Host<T> {
     pub(super) id: HostId,
     /// `host:port`.
     pub(super) address: Box<str>,
+    pub(super) tally: Rc<Tally>,
     plain: [RefCell<Option<Rc<Connection<T>>>>; Version::ALL.len()],
     pub(super) bound: RefCell<Keyspaces<T>>,
     pub(super) waiting: RefCell<Waiting<T>>,
@@ -34,6 +36,8 @@ pub(super) struct Host<T> {
     redial_after: Cell<Duration>,
     /// It answered, and has not failed since.
     is_up: Cell<bool>,
+    /// By version: it refused that one when it was last dialled.
+    refuses: [Cell<bool>; Version::ALL.len()],
     /// It was silent: that it lets us in means nothing before it has answered something.
     is_suspect: Cell<bool>,
     /// Somebody dials it again in the background.
@@ -45,12 +49,14 @@ impl<T: Copy> Host<T> {
         Rc::new(Self {
             id,
             address: address.into(),
+            tally: Rc::default(),
             plain: Default::default(),
             bound: RefCell::default(),
             waiting: RefCell::default(),
             redial_at: Cell::new(None),
             redial_after: Cell::new(REDIAL_MIN),
             is_up: Cell::new(false),
+            refuses: Default::default(),
             is_suspect: Cell::new(false),
             is_redialled: Cell::new(false),
         })
@@ -84,6 +90,12 @@ impl<T: Copy> Host<T> {
         self.is_up.get()
     }
 
+    /// The same for requests of this version.
+    #[inline]
+    pub(super) fn serves(&self, version: Version) -> bool {
+        self.is_up() && !self.refuses[version.index()].get()
+    }
+
     /// Whether it may be dialled.
     ///
     /// # Errors
@@ -102,8 +114,9 @@ impl<T: Copy> Host<T> {
     }
 
     /// It let us in. Whether it must show that it answers, too.
-    pub(super) fn let_in(&self) -> bool {
-        self.forget_pause();
+    pub(super) fn let_in(&self, version: Version) -> bool {
+        self.redial_at.set(None);
+        self.refuses[version.index()].set(false);
         let is_suspect = self.is_suspect.get();
         self.is_up.set(!is_suspect);
         is_suspect
@@ -124,9 +137,28 @@ impl<T: Copy> Host<T> {
         self.redial_after.set((after * 2).min(REDIAL_MAX));
     }
 
-    /// A connection was lost; if it was the last, nobody knows whether the node is there.
-    pub(super) fn broke(&self) {
-        self.is_up.set(!self.connections().is_empty());
+    /// It does not speak this version, maybe others.
+    pub(super) fn refused(&self, version: Version) {
+        self.refuses[version.index()].set(true);
+    }
+
+    /// A connection was lost; if it was the last, nobody knows whether the node is there, nor what it
+    /// speaks when it is back. One that was of no use counts as not dialled: who lets us in and hangs up
+    /// would be dialled without a pause.
+    pub(super) fn broke(&self, connection: &Connection<T>) {
+        self.refuses.iter().for_each(|it| it.set(false));
+        let by_us = connection.outbox.is_closed();
+        if connection.answered() == 0 && !by_us {
+            return self.failed();
+        }
+        self.forget_pause();
+        self.is_up
+            .set(self.is_up() && !self.connections().is_empty());
+    }
+
+    /// It is left alone until it answers again.
+    pub(super) fn doubt(&self) {
+        self.is_up.set(false);
     }
 
     /// It may be dialled at once.
@@ -159,10 +191,18 @@ impl<T: Copy> Host<T> {
         self.all().iter().for_each(|it| it.outbox.close());
     }
 
-    /// Ends all connections on the spot: it says nothing.
-    pub(super) fn suspect(&self) {
-        self.is_suspect.set(true);
-        self.all().iter().for_each(|it| it.outbox.abort());
+    /// It is silent, and gets no more requests until it answers something. False if that was known.
+    pub(super) fn suspect(&self) -> bool {
+        self.doubt();
+        self.tally.doubt();
+        !self.is_suspect.replace(true)
+    }
+
+    /// Ends all connections on the spot, if it was suspected and has not answered since.
+    pub(super) fn convict(&self) {
+        if self.is_suspect.get() {
+            self.all().iter().for_each(|it| it.outbox.abort());
+        }
     }
 
     fn all(&self) -> Vec<Rc<Connection<T>>> {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::heard::{Asked, Heard};
 use super::host::{Host, HostId};
 use super::topology::Topology;
 use super::{ContactPoints, Refused};
@@ -133,6 +134,32 @@ impl<T: Copy> Hosts<T> {
         self.listed.iter().any(|it| it.id != id && it.is_up())
     }
 
+    /// Who answers, where this was not answered in time.
+    pub(super) fn heard(&self, asked: Asked) -> Heard {
+        let has_answered = |it: &Rc<Host<T>>| it.tally.has_answered(asked);
+        if self.find(asked.host).is_some_and(has_answered) {
+            return Heard::Itself;
+        }
+        let serves = |it: &Rc<Host<T>>| it.id != asked.host && it.is_up() && it.tally.is_proven();
+        match self.has_choice() && self.listed.iter().any(serves) {
+            true => Heard::Others,
+            false => Heard::Nobody,
+        }
+    }
+
+    /// This node, if it has connections.
+    pub(super) fn find(&self, id: HostId) -> Option<&Rc<Host<T>>> {
+        self.iter().find(|it| it.id == id)
+    }
+
+    /// This node failed: where one is used at a time, it is the next one's turn.
+    pub(super) fn move_on(&self, from: HostId) {
+        let (at, count) = (self.current.get(), self.listed.len());
+        if self.listed.get(at).is_some_and(|it| it.id == from) {
+            self.current.set((at + 1) % count);
+        }
+    }
+
     /// The node for a request.
     ///
     /// # Errors
@@ -151,7 +178,8 @@ impl<T: Copy> Hosts<T> {
 
     fn pick_of_many(&self, target: Target<'_>, version: Version) -> Result<&Rc<Host<T>>, Refused> {
         if let Target::Host(id) = target
-            && let Some(host) = self.iter().find(|it| it.id == id && it.is_up())
+            && let Some(host) = self.find(id)
+            && host.serves(version)
         {
             return Ok(host);
         }
@@ -193,7 +221,7 @@ impl<T: Copy> Hosts<T> {
         among: impl Iterator<Item = &'a Rc<Host<T>>> + Clone,
         version: Version,
     ) -> Option<&'a Rc<Host<T>>> {
-        let mut up = among.filter(|it| it.is_up());
+        let mut up = among.filter(|it| it.serves(version));
         let count = up.clone().count();
         let one = self.roll(count);
         let other = (one + 1 + self.roll(count.saturating_sub(1))) % count.max(1);
@@ -299,7 +327,7 @@ mod tests {
     #[test]
     fn the_one_with_less_to_do_is_preferred() {
         let hosts = spread(&["a", "b"], &[0, 1]);
-        let busy = Connection::new(VERSION, hosts.listed()[0].id);
+        let busy = Connection::new(VERSION, hosts.listed()[0].id, &hosts.listed()[0].tally);
         busy.inflight.borrow_mut().take(Owner::Request(0));
         hosts.listed()[0].add_plain(&busy);
         assert_eq!(picked(&hosts, ROW), ["b:1"]);
@@ -336,7 +364,7 @@ mod tests {
     fn hosts_that_stay_keep_their_connections_and_those_that_go_finish() {
         let mut hosts = spread(&["a", "b"], &[0]);
         let (stays, goes) = (hosts.listed()[0].id, hosts.listed()[1].id);
-        let owing = Connection::new(VERSION, goes);
+        let owing = Connection::new(VERSION, goes, &hosts.listed()[0].tally);
         owing.state.set(State::Ready);
         let stream = owing.inflight.borrow_mut().take(Owner::Request(0)).unwrap();
         hosts.listed()[1].add_plain(&owing);
@@ -353,5 +381,32 @@ mod tests {
         hosts.reap();
         assert_eq!(hosts.iter().count(), 2);
         assert!(owing.outbox.is_closed());
+    }
+
+    #[test]
+    fn a_node_that_takes_no_more_connections_is_not_up_by_those_that_it_keeps() {
+        let hosts = spread(&["a", "b"], &[0, 1]);
+        let host = &hosts.listed()[0];
+        let ready = || {
+            let connection = Connection::new(VERSION, host.id, &host.tally);
+            connection.state.set(State::Ready);
+            connection
+        };
+        let (plain, bound) = (ready(), ready());
+        host.add_plain(&plain);
+        host.bound.borrow_mut().add("ks", &bound);
+        host.failed();
+        plain.state.set(State::Gone);
+        host.broke(&plain);
+        assert_eq!(picked(&hosts, Target::Any), ["b:1"]);
+    }
+
+    #[test]
+    fn who_refused_a_version_is_asked_in_others() {
+        let hosts = spread(&["a", "b"], &[0, 1]);
+        hosts.listed()[0].refused(VERSION);
+        assert_eq!(picked(&hosts, ROW), ["b:1"]);
+        let other = hosts.pick_of_many(Target::Host(hosts.listed()[0].id), Version::V3);
+        assert_eq!(other.unwrap().id, hosts.listed()[0].id);
     }
 }

@@ -100,7 +100,7 @@ mod tests {
     /// Dials this keyspace for one request.
     fn dial(keyspaces: &mut Keyspaces<u8>, name: &str) -> Result<Rc<Connection<u8>>, Refused> {
         keyspaces.make_room()?;
-        let connection = Connection::new(Version::V4, HostId(0));
+        let connection = Connection::new(Version::V4, HostId(0), &Rc::default());
         connection.inflight.borrow_mut().take(Owner::Request(0));
         keyspaces.add(name, &connection);
         Ok(connection)

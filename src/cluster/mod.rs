@@ -10,6 +10,7 @@ pub mod connection;
 mod dial;
 pub mod discover;
 mod drive;
+mod heard;
 mod host;
 mod hosts;
 pub mod inflight;
@@ -35,6 +36,7 @@ pub use account::{Account, Kept};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::Owner;
+pub use heard::{Asked, Heard};
 use host::Host;
 pub use host::HostId;
 pub use hosts::Target;
@@ -86,6 +88,8 @@ pub trait Sink: 'static {
 pub type Sent<S> = (Held<S>, NodeStream);
 /// A connection that carries a sink's tickets.
 pub type Held<S> = Rc<Connection<<S as Sink>::Ticket>>;
+/// A node and a connection to it.
+type Reached<S> = (Rc<Host<<S as Sink>::Ticket>>, Held<S>);
 
 /// One cluster, seen from one thread.
 pub struct Cluster<S: Sink> {
@@ -155,10 +159,30 @@ impl<S: Sink> Cluster<S> {
         (flags, opcode): (u8, Opcode),
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Sent<S>, Refused> {
-        let host = self.hosts.borrow().pick(target, version)?;
-        let connection = self.connection(&host, version, keyspace)?;
+        let (_, connection) = self.reach(target, version, keyspace)?;
         let stream = connection.send(Owner::Request(ticket), &self.buffers, flags, opcode, body)?;
         Ok((connection, stream))
+    }
+
+    /// The node for a request, and a connection to it.
+    #[inline]
+    fn reach(
+        &self,
+        target: Target<'_>,
+        version: Version,
+        keyspace: Option<&str>,
+    ) -> Result<Reached<S>, Refused> {
+        loop {
+            let host = self.hosts.borrow().pick(target, version)?;
+            match self.connection(&host, version, keyspace) {
+                // It serves on the connections that it has and takes no more; others may.
+                Err(Refused::Down) if host.is_up() && self.has_choice() => {
+                    host.doubt();
+                    self.redial(&host);
+                }
+                connection => return Ok((host, connection?)),
+            }
+        }
     }
 
     /// Teaches a node a statement that it does not know, once for all who wait. Which node it is.
@@ -172,13 +196,13 @@ impl<S: Sink> Cluster<S> {
         (version, keyspace): (Version, Option<&str>),
         id: Id,
         text: &str,
-    ) -> Result<HostId, Refused> {
-        let host = self.hosts.borrow().pick(target, version)?;
-        let connection = self.connection(&host, version, keyspace)?;
+    ) -> Result<Asked, Refused> {
+        let (host, connection) = self.reach(target, version, keyspace)?;
+        let asked = connection.asked();
         let within = self.config.connect_timeout;
         let joined = host.waiting.borrow_mut().join(id, ticket, within);
         if joined? == Joined::Others {
-            return Ok(host.id);
+            return Ok(asked);
         }
         let body = |out: &mut Vec<u8>| {
             Prepare {
@@ -189,7 +213,7 @@ impl<S: Sink> Cluster<S> {
         };
         connection.send(Owner::Prepare(id), &self.buffers, 0, Opcode::Prepare, body)?;
         host.waiting.borrow_mut().first(id, ticket, connection);
-        Ok(host.id)
+        Ok(asked)
     }
 
     fn prepared(&self, host: &Host<S::Ticket>, id: Id, sink: &S, frame: Frame<'_>) {
@@ -254,17 +278,32 @@ impl<S: Sink> Cluster<S> {
         hosts.has_choice() && hosts.listed().iter().any(|it| it.is_up())
     }
 
-    /// Whether another node answers while this one does not.
-    #[must_use]
-    pub fn is_served_without(&self, host: HostId) -> bool {
+    fn is_served_without(&self, host: HostId) -> bool {
         self.hosts.borrow().is_served_without(host)
     }
 
-    /// Ends all connections to a node that does not answer. What waits on them is lost.
-    pub fn disconnect(&self, host: HostId) {
-        let hosts = self.hosts.borrow();
-        let found = hosts.iter().find(|it| it.id == host);
-        found.into_iter().for_each(|it| it.suspect());
+    /// Who answers, where this was not answered in time.
+    #[must_use]
+    pub fn heard(&self, asked: Asked) -> Heard {
+        self.hosts.borrow().heard(asked)
+    }
+
+    /// Leaves a node alone that does not answer, if there are others, and asks it for a sign of life. If
+    /// none comes its connections end; until then its other requests may still be answered.
+    pub fn suspect(&self, asked: Asked) {
+        let host = self.hosts.borrow().find(asked.host).map(Rc::clone);
+        let Some(host) = host.filter(|it| self.has_choice() && it.suspect()) else {
+            return;
+        };
+        for connection in host.connections() {
+            self.ask_for_life(&connection);
+        }
+        self.redial(&host);
+        let within = self.config.connect_timeout;
+        self.spawn(async move {
+            tokio::time::sleep(within).await;
+            host.convict();
+        });
     }
 
     /// Forgets the pause after failed attempts: the cluster is believed to be back.
@@ -307,7 +346,7 @@ impl<S: Sink> Cluster<S> {
         host.may_dial()?;
         let itself = self.itself.upgrade().ok_or(Refused::Down)?;
         self.version.set(version);
-        let connection = Connection::new(version, host.id);
+        let connection = Connection::new(version, host.id, &host.tally);
         let (host, keyspace) = (Rc::clone(host), keyspace.map(str::to_owned));
         self.spawn(drive::run(itself, host, Rc::clone(&connection), keyspace));
         Ok(connection)
@@ -323,26 +362,31 @@ impl<S: Sink> Cluster<S> {
     /// another version before.
     fn opened(&self, host: &Host<S::Ticket>, connection: &Connection<S::Ticket>) {
         self.redial_all();
-        if host.let_in() {
+        if host.let_in(connection.version) {
             self.ask_for_life(connection);
         }
     }
 
     /// A connection could not be opened.
-    fn failed(&self, host: &Rc<Host<S::Ticket>>, lost: &Lost) {
+    fn failed(&self, host: &Rc<Host<S::Ticket>>, version: Version, lost: &Lost) {
         match lost {
             // The node is there; only the keyspace or the version is not.
-            Lost::Keyspace { .. } | Lost::Version(_) => {}
+            Lost::Keyspace { .. } => {}
+            Lost::Version(_) => host.refused(version),
             Lost::Dial(_) | Lost::Broken(_) => {
                 host.failed();
+                self.hosts.borrow().move_on(host.id);
                 self.redial(host);
             }
         }
     }
 
     /// A connection that had been ready is gone.
-    fn broken(&self, host: &Rc<Host<S::Ticket>>) {
-        host.broke();
+    fn broken(&self, host: &Rc<Host<S::Ticket>>, connection: &Connection<S::Ticket>) {
+        host.broke(connection);
+        if !host.is_up() {
+            self.hosts.borrow().move_on(host.id);
+        }
         self.redial(host);
     }
 

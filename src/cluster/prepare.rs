@@ -123,8 +123,10 @@ mod tests {
     const ID: Id = [7; 16];
 
     fn begun() -> (Waiting<usize>, Rc<Connection<usize>>) {
-        let (mut waiting, connection) =
-            (Waiting::default(), Connection::new(Version::V4, HostId(0)));
+        let (mut waiting, connection) = (
+            Waiting::default(),
+            Connection::new(Version::V4, HostId(0), &Rc::default()),
+        );
         assert_eq!(waiting.join(ID, 0, WITHIN), Ok(Joined::Nobody));
         waiting.first(ID, 0, Rc::clone(&connection));
         (waiting, connection)

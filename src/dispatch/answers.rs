@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::flow::{Action, Actions, Input};
 use super::registry::{Entry, Node};
-use super::request::{Flow, Held, Request, Sent, What, orphan};
+use super::request::{Flow, Held, Request, What, orphan};
 use super::table::{Key, Term};
 use super::verdict::judge;
 use super::{Client, Desk, Error};
@@ -282,7 +282,7 @@ impl<C: Client> Desk<C> {
         let kind = (request.flags, request.opcode());
         let sent = cluster.send(key, target, way, kind, |out| request.put(side, out));
         let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;
-        request.legs[side].sent = Some(Sent::new(connection, stream));
+        request.legs[side].sent(connection, stream);
         if let What::Execute(entry) = &request.what
             && entry.asks()
         {
@@ -341,13 +341,17 @@ impl<C: Client> Desk<C> {
         let way = (request.version, template.keyspace.as_deref());
         let target = request.target(side, cluster.has_choice());
         let taught = cluster.teach(key, target, way, template.id, &template.text);
-        let host = taught.map_err(|refused| self.refused(side, refused))?;
-        request.legs[side].host = Some(host);
+        let asked = taught.map_err(|refused| self.refused(side, refused))?;
+        let leg = &mut request.legs[side];
+        (leg.host, leg.asked) = (Some(asked.host()), Some(asked));
         Ok(())
     }
 
     fn refused(&self, side: Side, refused: Refused) -> Verdict {
+        let cluster = self.clusters[side].as_ref();
         match refused {
+            // One node's trouble is not the cluster's.
+            Refused::Down if cluster.is_some_and(|it| it.is_served()) => {}
             Refused::Down => self.report(side, Report::Strike),
             Refused::Busy => {}
         }

@@ -16,7 +16,7 @@ use super::registry::Prepared;
 use super::request::{Leg, Request};
 use super::shared::Shared;
 use super::table::{Key, Table, Term};
-use crate::cluster::{self, Cluster, HostId};
+use crate::cluster::{self, Asked, Cluster, Heard};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Report, View};
 use crate::replay::record::Ids;
@@ -217,66 +217,74 @@ impl<C: Client> Desk<C> {
         self.advance(key, input, None);
     }
 
-    /// A point read has waited long enough: a side whose node has said nothing since gets a strike. A
-    /// node that answers others may only be slow with this one, and one of many is not the cluster.
+    /// A point read has waited long enough: a side that has said nothing since gets a strike. A node that
+    /// answers others may only be slow with this one, and one of many is not the cluster.
     fn strike_silent(&self, key: Key) {
-        let silent: Sides = match self.table.borrow_mut().get_mut(key) {
+        let heard = match self.table.borrow_mut().get_mut(key) {
             Some(request) => {
                 let waiting = request.flow.waiting();
-                let is_silent = |side: &Side| {
-                    let leg = &request.legs[*side];
-                    leg.was_silent() && self.other_nodes(*side, leg).is_none()
-                };
-                waiting.iter().filter(is_silent).collect()
+                waiting
+                    .iter()
+                    .map(|side| (side, self.heard(side, &request.legs[side])))
+                    .collect::<Vec<_>>()
             }
             None => return,
         };
-        for side in silent.iter() {
-            self.report(side, Report::Strike);
+        for (side, (heard, asked)) in heard {
+            if heard == Heard::Nobody {
+                self.report(side, Report::Strike);
+            }
+            self.suspect(side, heard, asked);
         }
     }
 
     /// Time is up. The sides that were waited for in vain are reported once the machine knows.
     fn give_up(&self, key: Key) {
         let mut unsent = Sides::NONE;
-        let mut reports = Pair::new(None, None);
-        let mut dead = Pair::new(None, None);
-        {
+        let mut silent = Pair::new(None, None);
+        let statement = {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 return;
             };
             for side in request.flow.waiting().iter() {
                 let leg = &mut request.legs[side];
-                let was_silent = leg.was_silent();
-                if was_silent && let Some(silent) = self.other_nodes(side, leg) {
-                    dead[side] = Some(silent);
-                }
+                silent[side] = Some(self.heard(side, leg));
                 if leg.withdraw() {
                     unsent = unsent.with(side);
                 }
-                reports[side] = match was_silent {
-                    true if dead[side].is_some() => None,
-                    true => Some(Report::Strike),
-                    false => Some(Report::Sick(request.hash())),
-                };
             }
-        }
+            request.hash()
+        };
         self.advance(key, Input::Deadline { unsent }, None);
         for side in Side::ALL {
-            if let Some(report) = reports[side] {
-                self.report(side, report);
+            let Some((heard, asked)) = silent[side] else {
+                continue;
+            };
+            match heard {
+                Heard::Itself => self.report(side, Report::Sick(statement)),
+                Heard::Others => {}
+                Heard::Nobody => self.report(side, Report::Strike),
             }
-            if let (Some(host), Some(cluster)) = (dead[side], &self.clusters[side]) {
-                cluster.disconnect(host);
-            }
+            self.suspect(side, heard, asked);
         }
     }
 
-    /// The node that this leg was sent to, if the cluster has others that serve.
-    fn other_nodes(&self, side: Side, leg: &Leg) -> Option<HostId> {
-        let (host, cluster) = (leg.sent_to()?, self.clusters[side].as_ref()?);
-        (cluster.has_choice() && cluster.is_served_without(host)).then_some(host)
+    /// Who of the side has answered since this leg was sent.
+    fn heard(&self, side: Side, leg: &Leg) -> (Heard, Option<Asked>) {
+        match (&self.clusters[side], leg.asked) {
+            (Some(cluster), Some(asked)) => (cluster.heard(asked), leg.asked),
+            _ => (Heard::Nobody, None),
+        }
+    }
+
+    /// A node that said nothing gets no more requests while there are others.
+    fn suspect(&self, side: Side, heard: Heard, asked: Option<Asked>) {
+        if let (Some(cluster), Some(asked)) = (&self.clusters[side], asked)
+            && heard != Heard::Itself
+        {
+            cluster.suspect(asked);
+        }
     }
 
     async fn take_receipts(self: Rc<Self>) {

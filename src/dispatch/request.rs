@@ -8,7 +8,7 @@ use super::known::Known;
 use super::paging;
 use super::registry::Entry;
 use crate::cluster::prepare::Id;
-use crate::cluster::{Connection, HostId};
+use crate::cluster::{Asked, Connection, HostId};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::Verdict;
 use crate::replay::Seq;
@@ -99,6 +99,8 @@ pub(super) struct Leg {
     pub(super) sent: Option<Sent>,
     /// The node that was taught something for it, or is being taught.
     pub(super) host: Option<HostId>,
+    /// Who was last asked.
+    pub(super) asked: Option<Asked>,
     /// How often it went to another node, for one that failed.
     pub(super) hops: u8,
     /// PREPAREs that it needed.
@@ -115,6 +117,7 @@ impl Leg {
         Self {
             sent: None,
             host: None,
+            asked: None,
             hops: 0,
             lessons: 0,
             held: Held::Nothing,
@@ -157,19 +160,6 @@ pub(super) const fn legs() -> Pair<Leg> {
 pub(super) struct Sent {
     connection: Rc<Connection<Key>>,
     stream: NodeStream,
-    /// Frames that had arrived there by then.
-    answered: u64,
-}
-
-impl Sent {
-    pub(super) fn new(connection: Rc<Connection<Key>>, stream: NodeStream) -> Self {
-        let answered = connection.answered();
-        Self {
-            connection,
-            stream,
-            answered,
-        }
-    }
 }
 
 impl Leg {
@@ -185,16 +175,10 @@ impl Leg {
         surely
     }
 
-    /// The node that it was sent to.
-    pub(super) fn sent_to(&self) -> Option<HostId> {
-        self.sent.as_ref().map(|sent| sent.connection.host())
-    }
-
-    /// Whether the leg's node has said anything since the request was sent.
-    pub(super) fn was_silent(&self) -> bool {
-        self.sent
-            .as_ref()
-            .is_none_or(|sent| sent.connection.answered() == sent.answered)
+    /// It is on its way.
+    pub(super) fn sent(&mut self, connection: Rc<Connection<Key>>, stream: NodeStream) {
+        self.asked = Some(connection.asked());
+        self.sent = Some(Sent { connection, stream });
     }
 }
 

@@ -3,12 +3,13 @@
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner as _, PartitionerHasher as _};
 
 use super::registry::Entry;
-use super::request::{Flow, Request, What};
+use super::request::{Request, What};
 use super::table::Key;
 use super::{Client, Desk};
 use crate::cluster::{Lost, Target};
 use crate::pair::Side;
 use crate::policy::Verdict;
+use crate::statement::Class;
 use crate::wire::Cursor;
 use crate::wire::cursor::Value;
 use crate::wire::request::{Batch, Execute, Values};
@@ -75,6 +76,20 @@ fn token(values: Values<'_>, key: &[u16]) -> Option<i64> {
     Some(hasher.finish().value())
 }
 
+/// Whether it may be run twice. A conditional may not: the second run would find what the first did.
+fn only_reads(what: &What) -> bool {
+    let class = match what {
+        What::Execute(entry) => &entry.known.statement.class,
+        What::Query(known) => &known.statement.class,
+        What::Prepare(_) => return true,
+        What::Batch(_) => return false,
+    };
+    matches!(
+        class,
+        Class::Describe | Class::Read | Class::System | Class::Traces
+    )
+}
+
 impl<C: Client> Desk<C> {
     /// Sends a request whose node failed to another one of the same cluster, where that is safe and
     /// there is one: what was never sent, and reads. `None` if not.
@@ -86,10 +101,13 @@ impl<C: Client> Desk<C> {
         lost: &Lost,
     ) -> Option<Result<(), Verdict>> {
         let cluster = self.clusters[side].as_ref()?;
-        let may = match (lost, &request.flow) {
-            (Lost::Dial(_), _) => cluster.is_reachable(),
-            (Lost::Broken(_), Flow::Read(_)) => cluster.is_served(),
-            (Lost::Broken(_) | Lost::Keyspace { .. } | Lost::Version(_), _) => false,
+        let leg = &request.legs[side];
+        let may = match lost {
+            Lost::Dial(_) => cluster.is_reachable(),
+            Lost::Version(_) => cluster.has_choice(),
+            // Once: what it asks for may be what broke the connection.
+            Lost::Broken(_) => leg.hops == 0 && only_reads(&request.what) && cluster.is_served(),
+            Lost::Keyspace { .. } => false,
         };
         let leg = &mut request.legs[side];
         if !may || HOPS_MAX <= leg.hops || !request.flow.waiting().contains(side) {
@@ -155,7 +173,37 @@ mod tests {
             of(&[b"x", &[0, 0, 0, 1]], &[1]),
             Some(-4_069_959_284_402_364_209)
         );
+        // Murmur3Token of the Python driver.
+        let high: Vec<u8> = (0x80..0x95).collect();
+        assert_eq!(of(&[&high], &[0]), Some(6_573_721_208_026_541_422));
+        assert_eq!(of(&[&[0xFF; 17]], &[0]), Some(-4_128_212_798_341_382_003));
+        let minus_one = [0xFF; 4];
+        assert_eq!(
+            of(&[&minus_one, b"caf\xc3\xa9"], &[1, 0]),
+            Some(7_687_402_835_914_647_819)
+        );
+        assert_eq!(of(&[b"", b"x"], &[0, 1]), Some(-3_884_662_248_573_342_722));
         assert_eq!(of(&[b"a"], &[]), None);
         assert_eq!(of(&[b"a"], &[1]), None, "there is no such value");
+    }
+
+    #[test]
+    fn what_is_not_a_value_in_its_place_has_no_token() {
+        for length in [-1_i32, -2] {
+            let bytes = length.to_be_bytes();
+            let values = |named| Values {
+                count: 1,
+                named,
+                bytes: &bytes,
+            };
+            assert_eq!(token(values(false), &[0]), None);
+        }
+        let bytes = bound(&[b"a"]);
+        let named = Values {
+            count: 1,
+            named: true,
+            bytes: &bytes,
+        };
+        assert_eq!(token(named, &[0]), None);
     }
 }

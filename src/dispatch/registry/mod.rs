@@ -45,11 +45,12 @@ pub(super) struct Node {
 
 impl Node {
     /// Whether it says the same as `older`, but for the id of the columns, which only clients of version
-    /// 5 are told.
+    /// 5 are told, and the places of the key, which those of version 3 are not.
     fn repeats(&self, older: &Self) -> bool {
         (self.columns_id.is_empty() || self.columns_id == older.columns_id)
-            && (&self.id, self.columns, self.variables, &self.key)
-                == (&older.id, older.columns, older.variables, &older.key)
+            && (self.key.is_empty() || self.key == older.key)
+            && (&self.id, self.columns, self.variables)
+                == (&older.id, older.columns, older.variables)
     }
 }
 
