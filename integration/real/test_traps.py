@@ -87,3 +87,15 @@ def test_t17_all_proxies_are_in_one_datacenter_and_each_stays_who_it_is(start_pr
         proxy.start()
         proxy.wait_ready()
     assert [connect(proxy).execute(asked).one() for proxy in (first, second)] == before
+
+
+def test_a_trace_is_read_from_the_cluster_that_made_it(a, b, start_proxy, connect):
+    # Home is A, where all else that is a server's own is read.
+    session = connect(start_proxy(reads={"preferred": "B"}))
+    select = session.prepare(f"SELECT v FROM {KEYSPACE}.cells WHERE id = ?")
+    for statement, values in ((select, ("traced",)), (f"SELECT v FROM {KEYSPACE}.cells LIMIT 1", None)):
+        asked = session.execute_async(statement, values, trace=True)
+        asked.result()
+        assert asked.get_query_trace(max_wait=10).events
+    ids = {row.session_id for row in b.execute("SELECT session_id FROM system_traces.sessions")}
+    assert asked.get_query_trace().trace_id in ids, "it was not B that was asked"

@@ -184,6 +184,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         renewed: renewed_out,
         reports: reports_in,
         jobs: jobs_in,
+        traces: Default::default(),
         names: Pair::from_fn(name),
     };
     let (events, _) = broadcast::channel(EVENTS_MAX);

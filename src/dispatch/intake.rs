@@ -15,7 +15,9 @@ use crate::statement::topology::{Select, Unsupported};
 use crate::statement::{Class, StatementId, prepared};
 use crate::telemetry::RequestKind;
 use crate::wire::header::FLAG_PAYLOAD;
-use crate::wire::request::{Batch, Execute, Parameters, Prepare, Query, What as Statement, batch};
+use crate::wire::request::{
+    Batch, Execute, Parameters, Prepare, Query, Values, What as Statement, batch,
+};
 use crate::wire::{ClientStream, Consistency, Cursor, Frame, Opcode};
 
 /// Children of one batch; the protocol's own limit.
@@ -34,6 +36,8 @@ pub(super) struct Intake {
     pub(super) timestamp: Option<i64>,
     /// The side that a paging state pins it to.
     pub(super) pinned: Option<Side>,
+    /// The side that made the trace that is asked for.
+    pub(super) traced: Option<Side>,
     /// The keyspace of names that have none: the client's, or the one that a message of version 5 names.
     pub(super) keyspace: Option<Rc<str>>,
 }
@@ -86,11 +90,13 @@ impl<C: Client> Desk<C> {
             .get(execute.id, &self.shared.registry, &self.schema.borrow())
             .ok_or_else(|| Error::Unprepared(execute.id.to_vec()))?;
         let pinned = pinned(&execute.parameters, origin)?;
+        let traced = self.traced(&entry.known, execute.parameters.values);
         Ok(Intake {
             what: What::Execute(entry),
             consistency: execute.parameters.consistency,
             timestamp: execute.parameters.timestamp,
             pinned,
+            traced,
             keyspace: origin.keyspace.clone(),
         })
     }
@@ -100,13 +106,23 @@ impl<C: Client> Desk<C> {
         let keyspace = origin.keyspace_of(query.parameters.keyspace);
         let schema = self.schema.borrow();
         let known = self.texts.get(query.text, keyspace.as_deref(), &schema);
+        let traced = self.traced(&known, query.parameters.values);
         Ok(Intake {
             what: What::Query(known),
             consistency: query.parameters.consistency,
             timestamp: query.parameters.timestamp,
             pinned: pinned(&query.parameters, origin)?,
+            traced,
             keyspace,
         })
+    }
+
+    #[inline]
+    fn traced(&self, known: &Known, values: Option<Values<'_>>) -> Option<Side> {
+        match known.statement.class {
+            Class::Traces => self.shared.traces.maker(&known.text, values),
+            _ => None,
+        }
     }
 
     fn prepare(&self, origin: &Origin<C>, cursor: Cursor<'_>) -> Result<Intake, Error> {
@@ -120,6 +136,7 @@ impl<C: Client> Desk<C> {
             consistency: Consistency::ONE,
             timestamp: None,
             pinned: None,
+            traced: None,
             keyspace,
         })
     }
@@ -169,6 +186,7 @@ impl<C: Client> Desk<C> {
             consistency: batch.consistency,
             timestamp: batch.timestamp,
             pinned: None,
+            traced: None,
             keyspace,
         })
     }

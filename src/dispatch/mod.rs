@@ -27,6 +27,7 @@ mod route;
 pub mod schema;
 mod shared;
 pub mod table;
+mod traces;
 mod verdict;
 pub mod versions;
 
@@ -36,3 +37,4 @@ pub use desk::Desk;
 pub use error::Error;
 pub use registry::Registry;
 pub use shared::{News, Shared};
+pub use traces::Traces;

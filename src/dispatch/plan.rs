@@ -65,7 +65,7 @@ impl<C: Client> Desk<C> {
             | Class::Schema(_)
             | Class::Topology(_) => {
                 self.metrics.client_request(known.kind);
-                match intake.pinned {
+                match intake.pinned.or(intake.traced) {
                     Some(first) => self.only(first),
                     None => self.plan_read(true, false),
                 }

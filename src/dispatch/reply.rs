@@ -13,6 +13,7 @@ use crate::cluster::prepare::Id;
 use crate::pair::Side;
 use crate::replay::record::Repeat;
 use crate::statement::{Class, StatementId, prepared};
+use crate::wire::header::FLAG_TRACING;
 use crate::wire::request::{Batch, batch};
 use crate::wire::response::{Prefix, error, result};
 use crate::wire::{Cursor, Frame, Opcode, code, put};
@@ -132,6 +133,9 @@ impl<C: Client> Desk<C> {
     #[inline]
     fn pass(&self, request: &Request<C>, side: Side, (flags, opcode): (u8, Opcode), body: &[u8]) {
         let to = (request.version, request.stream);
+        if flags & FLAG_TRACING != 0 {
+            self.remember_trace(side, flags, body);
+        }
         if opcode == Opcode::Result && body != VOID {
             return self.pass_result(request, side, flags, body);
         }
@@ -144,6 +148,19 @@ impl<C: Client> Desk<C> {
         request
             .client
             .answer(to, flags, opcode, |out| out.extend_from_slice(body));
+    }
+
+    #[cold]
+    fn remember_trace(&self, side: Side, flags: u8, body: &[u8]) {
+        if let Ok((
+            Prefix {
+                tracing: Some(id), ..
+            },
+            _,
+        )) = Prefix::split(flags, body)
+        {
+            self.shared.traces.remember(id, side);
+        }
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::intercept::Facts;
 use super::registry::Registry;
 use super::schema::Job;
+use super::traces::Traces;
 use crate::cluster::topology::Topology;
 use crate::pair::{Pair, Side};
 use crate::policy::{Policy, Report, View};
@@ -56,6 +57,8 @@ pub struct Shared {
     pub reports: mpsc::Sender<(Side, Report)>,
     /// Schema changes, run one at a time.
     pub jobs: mpsc::Sender<Job>,
+    /// Which cluster made which trace.
+    pub traces: Traces,
     /// The operator's names of the clusters, for sentences.
     pub names: Pair<String>,
 }
