@@ -99,7 +99,7 @@ def drop(nodes, keyspace):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.large) if name in LARGE else name for name in PROGRAMS]
 )
-def test_the_driver_cannot_tell(a, b, start_proxy, name):
+def test_t10_the_driver_cannot_tell(a, b, start_proxy, name):
     keyspace, build = PROGRAMS[name]
     program, options = build()
     drop((a, b), keyspace)

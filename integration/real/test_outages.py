@@ -48,7 +48,7 @@ def test_without_any_fault_both_are_equal(a, b, start_proxy, tell):
     settle(proxy, a, b, load.log, tell)
 
 
-def test_b_killed_and_restarted_under_load(a, b, start_proxy, tell):
+def test_t1_b_killed_and_restarted_under_load(a, b, start_proxy, tell):
     proxy = start_proxy()
     with Load(proxy.port) as load:
         time.sleep(3)
@@ -71,7 +71,7 @@ def test_b_killed_and_restarted_under_load(a, b, start_proxy, tell):
     settle(proxy, a, b, load.log, tell)
 
 
-def test_b_stopped_for_20_s_answers_nothing_and_costs_nothing(a, b, start_proxy, tell):
+def test_t2_b_stopped_for_20_s_answers_nothing_and_costs_nothing(a, b, start_proxy, tell):
     proxy = start_proxy()
     with Load(proxy.port) as load:
         time.sleep(4)
@@ -98,7 +98,7 @@ def test_b_stopped_for_20_s_answers_nothing_and_costs_nothing(a, b, start_proxy,
     settle(proxy, a, b, load.log, tell)
 
 
-def test_proxy_killed_while_b_is_down(a, b, start_proxy, tell):
+def test_t15_proxy_killed_while_b_is_down(a, b, start_proxy, tell):
     proxy = start_proxy()
     with Load(proxy.port) as load:
         time.sleep(2)
@@ -119,7 +119,7 @@ def test_proxy_killed_while_b_is_down(a, b, start_proxy, tell):
 
 
 @pytest.mark.parametrize("times", [3])
-def test_proxy_killed_again_and_again_while_b_is_down(a, b, start_proxy, tell, times):
+def test_t15_proxy_killed_again_and_again_while_b_is_down(a, b, start_proxy, tell, times):
     proxy = start_proxy()
     with Load(proxy.port, rate=60) as load:
         time.sleep(1)
@@ -157,7 +157,7 @@ def test_proxy_stopped_in_order_under_load(a, b, start_proxy, tell):
     settle(proxy, a, b, load.log, tell)
 
 
-def test_b_missing_at_start(a, b, start_proxy, tell):
+def test_t1_b_missing_at_start(a, b, start_proxy, tell):
     b.stop()
     proxy = start_proxy()
     proxy.wait_ready()
@@ -225,7 +225,7 @@ def test_the_preferred_cluster_stopped_under_point_reads(a, b, start_proxy, conn
     proxy.wait_cluster("A", lambda it: it["state"] == "closed", 30)
 
 
-def test_each_cluster_away_once(a, b, start_proxy, tell):
+def test_t1_each_cluster_away_once(a, b, start_proxy, tell):
     """First B, then, drained, A: what only one of them saw must cross both ways."""
     proxy = start_proxy()
     with Load(proxy.port) as load:

@@ -99,3 +99,60 @@ def test_a_trace_is_read_from_the_cluster_that_made_it(a, b, start_proxy, connec
         assert asked.get_query_trace(max_wait=10).events
     ids = {row.session_id for row in b.execute("SELECT session_id FROM system_traces.sessions")}
     assert asked.get_query_trace().trace_id in ids, "it was not B that was asked"
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_columns_are_fresh_after_alter(a, b, start_proxy, connect, version):
+    session, other = (connect(it, protocol_version=version) for it in [start_proxy()] * 2)
+    table = f"{KEYSPACE}.altered_v{version}"
+    session.execute(f"CREATE TABLE {table} (k int PRIMARY KEY, v text)")
+    session.execute(f"INSERT INTO {table} (k, v) VALUES (1, 'one')")
+    select = session.prepare(f"SELECT * FROM {table} WHERE k = ?")
+    assert session.execute(select, (1,)).one() == (1, "one")
+    # Somebody else alters it: this client only sees what its answers say.
+    other.execute(f"ALTER TABLE {table} ADD a int")
+    other.execute(f"UPDATE {table} SET a = 7 WHERE k = 1")
+    for _ in range(3):
+        row = session.execute(select, (1,)).one()
+        assert (row.k, row.a, row.v) == (1, 7, "one")
+    other.execute(f"ALTER TABLE {table} DROP a")
+    for _ in range(3):
+        assert session.execute(select, (1,)).one()._fields == ("k", "v")
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_columns_are_the_serving_clusters_own(a, b, start_proxy, connect, version):
+    """The clusters' columns differ, and reads move from one to the other."""
+    table = f"{KEYSPACE}.differs_v{version}"
+    a.execute(f"CREATE TABLE {table} (k int PRIMARY KEY, v text, z text)")
+    b.execute(f"CREATE TABLE {table} (k int PRIMARY KEY, n int, v text)")
+    a.execute(f"INSERT INTO {table} (k, v, z) VALUES (1, 'of A', 'last')")
+    b.execute(f"INSERT INTO {table} (k, n, v) VALUES (1, 7, 'of B')")
+    rows = {"A": {"k": 1, "v": "of A", "z": "last"}, "B": {"k": 1, "n": 7, "v": "of B"}}
+    for first, then in ("AB", "BA"):
+        proxy = start_proxy(reads={"preferred": first})
+        session = connect(proxy, protocol_version=version)
+        select = session.prepare(f"SELECT * FROM {table} WHERE k = ?")
+        assert session.execute(select, (1,)).one()._asdict() == rows[first]
+        assert proxy.stop() == 0
+        # The same driver with the same statement, before a proxy that prefers the other cluster.
+        before = proxy.file.read_text()
+        after = before.replace(f'"preferred": "{first}"', f'"preferred": "{then}"')
+        assert before != after
+        proxy.file.write_text(after)
+        proxy.start()
+        proxy.wait_ready()
+        assert session.execute(select, (1,)).one()._asdict() == rows[then]
+
+
+def test_a_keyspace_that_one_side_has_is_made_on_the_other(a, b, start_proxy, connect):
+    session = connect(start_proxy())
+    replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+    for number, node in enumerate((a, b)):
+        name = f"half_{number}"
+        node.execute(f"CREATE KEYSPACE {name} WITH replication = {replication}")
+        session.execute(f"CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = {replication}")
+        session.execute(f"CREATE TABLE {name}.t (k int PRIMARY KEY)")
+        for each in (a, b):
+            assert not each.execute(f"SELECT * FROM {name}.t").all()
+        session.execute(f"DROP KEYSPACE {name}")

@@ -269,3 +269,25 @@ impl<S: Sink> Handler for Answers<'_, S> {
         super::FRAME_MAX
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_answers_that_never_come_cost_the_connection() {
+        let connection = Connection::<u8>::new(Version::V4, HostId(0), &Rc::default());
+        for _ in 0..super::super::ORPHANS_MAX {
+            connection.orphan();
+            connection.adopt();
+            connection.orphan();
+        }
+        assert!(connection.outbox.is_closed());
+        let connection = Connection::<u8>::new(Version::V4, HostId(0), &Rc::default());
+        for _ in 0..2 * super::super::ORPHANS_MAX {
+            connection.orphan();
+            connection.adopt();
+        }
+        assert!(!connection.outbox.is_closed(), "they came");
+    }
+}

@@ -160,6 +160,24 @@ async fn version_5_speaks_in_segments_once_startup_is_answered() {
     .await;
 }
 
+#[tokio::test]
+async fn in_version_5_ready_to_register_comes_in_a_segment() {
+    house_up_to(Version::V5, config(), async |house| {
+        let mut client = house.client().await;
+        client.send(&startup_v5(&["CQL_VERSION", "3.0.0"])).await;
+        assert_eq!(client.answer().await.opcode, 0x02);
+        let mut body = vec![0, 1];
+        put::string(&mut body, "SCHEMA_CHANGE");
+        let asked = frame(Version::V5, 7, Opcode::Register, &body);
+        let (mut wrapped, coding) = (Vec::new(), Coding::Segments { lz4: false });
+        coding.seal(&asked, &mut wrapped, &mut Tools::default());
+        client.send(&wrapped).await;
+        let ready = unwrapped(&mut client, false, 9).await;
+        assert_eq!(ready, [0x85, 0, 0, 7, 0x02, 0, 0, 0, 0]);
+    })
+    .await;
+}
+
 /// T4: around the most that one segment holds, and last segments shorter than a header, both ways.
 #[tokio::test]
 async fn t4_frames_as_long_as_segments_and_a_little_more() {

@@ -7,14 +7,14 @@ use crate::session::Config;
 use crate::wire::{Opcode, Version};
 
 #[tokio::test]
-async fn a_first_frame_that_is_none_is_told_so_and_the_connection_closes() {
+async fn t12_a_first_frame_that_is_none_is_told_so_and_the_connection_closes() {
     let version = |number| {
         format!(
             "Invalid or unsupported protocol version ({number}); \
              the lowest supported version is 3 and the greatest is 4"
         )
     };
-    let cases: [(&[u8], i16, String); 11] = [
+    let cases: [(&[u8], i16, String); 12] = [
         (&[5, 0, 0, 1, 5, 0, 0, 0, 0], 0, version(5)),
         (&[5, 0x10, 0, 1, 5, 0, 0, 0, 0], 0, version(5)),
         (&[6, 0x10, 0, 1, 5, 0, 0, 0, 0], 0, version(6)),
@@ -41,6 +41,11 @@ async fn a_first_frame_that_is_none_is_told_so_and_the_connection_closes() {
             &[4, 0, 0, 9, 1, 0, 2, 0, 1],
             9,
             "a body of 131073 bytes is above the limit of 131072".to_owned(),
+        ),
+        (
+            &[4, 0, 0, 9, 5, 0xFF, 0xFF, 0xFF, 0xFF],
+            9,
+            "a body of 4294967295 bytes is above the limit of 131072".to_owned(),
         ),
     ];
     house(config(), async |house| {
@@ -122,7 +127,7 @@ async fn garbage_after_startup_is_one_clients_trouble() {
 }
 
 #[tokio::test]
-async fn a_startup_that_is_malformed_or_wants_an_unknown_compression_is_refused() {
+async fn t12_a_startup_that_is_malformed_or_wants_an_unknown_compression_is_refused() {
     let compression = |name: &str| {
         let length = u8::try_from(name.len()).unwrap();
         let mut body = vec![0, 2, 0, 11];

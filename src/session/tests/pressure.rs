@@ -8,7 +8,7 @@ use crate::wire::Version;
 const BIG: usize = 65_536;
 
 #[tokio::test]
-async fn requests_beyond_those_in_flight_wait_unread_and_all_are_answered_once() {
+async fn t12_requests_beyond_those_in_flight_wait_unread_and_all_are_answered_once() {
     house(config(), async |house| {
         let mut client = house.started(Version::V4).await;
         let asked: Vec<u8> = (0..3_000)
@@ -50,7 +50,7 @@ async fn a_client_with_one_request_at_a_time_is_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_stalls_only_itself() {
+async fn t14_a_client_that_never_reads_stalls_only_itself() {
     house(config(), async |house| {
         let mut greedy = house.started(Version::V4).await;
         let mut asked = 0;
