@@ -292,13 +292,17 @@ impl<C> Request<C> {
 
     #[inline]
     fn put_execute(&self, entry: &Entry, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
+        let has_columns = Version::V5 <= self.version;
+        if has_columns {
+            entry.hear_columns_ids();
+        }
         let (Ok(mut execute), Some(node)) =
             (Execute::parse(cursor, self.version), entry.called(side))
         else {
             return;
         };
         execute.id = node.id();
-        if Version::V5 <= self.version {
+        if has_columns {
             execute.columns = entry.columns_id(side, &node, execute.columns);
         }
         execute.parameters.timestamp = self.timestamp;

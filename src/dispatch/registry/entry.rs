@@ -163,6 +163,21 @@ impl Entry {
         self.template.nodes[side].load_full()
     }
 
+    /// Looks up anew the sides that had told no id of the columns when they were looked up: they tell it
+    /// in version 5 only, and on any thread.
+    #[inline]
+    pub(in crate::dispatch) fn hear_columns_ids(&self) {
+        for side in Side::ALL {
+            let untold = |called: &Called| called.columns_id().is_empty();
+            if self.nodes[side].borrow().as_ref().is_some_and(untold)
+                && let Some(node) = &*self.template.nodes[side].load()
+                && !node.columns_id.is_empty()
+            {
+                *self.nodes[side].borrow_mut() = Some(Called::of(node));
+            }
+        }
+    }
+
     /// What this side calls the columns that a client knows under this id: its own id, where they are
     /// the same; else the client's, and the node will say that they changed.
     pub(in crate::dispatch) fn columns_id<'a>(

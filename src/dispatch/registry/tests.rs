@@ -90,6 +90,24 @@ fn what_a_client_knows_of_the_columns_is_told_in_each_clusters_own_words() {
     assert_eq!(told(Side::A, b""), b"");
 }
 
+/// A client of version 5 prepares what others use in version 4, maybe on another thread.
+#[test]
+fn what_a_cluster_calls_the_columns_is_heard_by_those_who_hold_the_statement_already() {
+    let (registry, entry) = shown(7, false);
+    let learn = |side, id: &[u8]| registry.learn(&entry.template, side, node(id, 7));
+    let told = |side, known: &[u8]| {
+        entry.hear_columns_ids();
+        let own = entry.called(side).unwrap();
+        entry.columns_id(side, &own, known).to_vec()
+    };
+    learn(Side::A, b"");
+    learn(Side::B, b"of B");
+    assert_eq!(told(Side::B, b"of A"), b"of A");
+    learn(Side::A, b"of A");
+    assert_eq!(told(Side::B, b"of A"), b"of B");
+    assert_eq!(told(Side::A, b"of B"), b"of A");
+}
+
 #[test]
 fn rows_go_without_columns_only_to_clients_that_surely_know_them() {
     let (registry, entry) = shown(7, false);

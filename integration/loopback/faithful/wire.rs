@@ -1,0 +1,91 @@
+//! One connection's frames with all of their headers, plain or in segments.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use helix_proxy::wire::Coding;
+use helix_proxy::wire::coding::{Segment, Tools};
+
+/// See the module.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    pub(crate) framed: bool,
+    wrapped: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+/// One frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) version: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: [u8; 2],
+    pub(crate) opcode: u8,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Got {
+    /// The bytes of the frame.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let [s0, s1] = self.stream;
+        let length = u32::try_from(self.body.len()).unwrap().to_be_bytes();
+        let head = [self.version, self.flags, s0, s1, self.opcode];
+        [&head[..], &length, &self.body].concat()
+    }
+}
+
+impl Wire {
+    pub(crate) const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            framed: false,
+            wrapped: Vec::new(),
+            plain: Vec::new(),
+        }
+    }
+
+    /// The next frame; `None` at the end of the connection.
+    pub(crate) async fn read(&mut self) -> Option<Got> {
+        loop {
+            if let Some(got) = self.take() {
+                return Some(got);
+            }
+            let mut some = vec![0; 65_536];
+            let read = self.stream.read(&mut some).await.ok().filter(|n| 0 < *n)?;
+            if !self.framed {
+                self.plain.extend(&some[..read]);
+                continue;
+            }
+            self.wrapped.extend(&some[..read]);
+            let mut room = Vec::new();
+            while let Some((segment, rest)) = Segment::scan(false, &self.wrapped).unwrap() {
+                self.plain.extend(segment.open(&mut room).unwrap());
+                self.wrapped = rest.to_vec();
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Got> {
+        let &[version, flags, s0, s1, opcode, l0, l1, l2, l3] = self.plain.first_chunk()?;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let body = self.plain.get(9..9 + length)?.to_vec();
+        self.plain.drain(..9 + length);
+        Some(Got {
+            version,
+            flags,
+            stream: [s0, s1],
+            opcode,
+            body,
+        })
+    }
+
+    pub(crate) async fn write(&mut self, frame: &Got) {
+        let coding = match self.framed {
+            true => Coding::Segments { lz4: false },
+            false => Coding::Plain,
+        };
+        let mut out = Vec::new();
+        coding.seal(&frame.bytes(), &mut out, &mut Tools::default());
+        drop(self.stream.write_all(&out).await);
+    }
+}
