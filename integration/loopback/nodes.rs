@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod data_plane;
+mod shards;
 #[path = "versions/wire.rs"]
 #[expect(dead_code, reason = "each test needs a part of it")]
 mod wire;
@@ -33,6 +34,7 @@ use wire::{Wire, raw};
 const READ: &str = "SELECT v FROM ks.t WHERE k = ?";
 const WRITE: &str = "INSERT INTO ks.t (k) VALUES (?)";
 const CONDITIONAL: &str = "INSERT INTO ks.t (k) VALUES (?) IF NOT EXISTS";
+const QUERY: u8 = 0x07;
 const PREPARE: u8 = 0x09;
 const EXECUTE: u8 = 0x0A;
 const UNPREPARED: i32 = 0x2500;
@@ -56,16 +58,28 @@ struct Node {
     is_rude: Cell<bool>,
     /// Connections that it took.
     accepted: Cell<usize>,
+    /// Of these, so many hear nothing any more once they use a keyspace.
+    deaf: Cell<usize>,
+    /// QUERYs that it answered, but for USE.
+    queried: Cell<usize>,
 }
 
 impl Node {
     async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut wire = Wire::new(stream, Version::V4);
+        let (number, mut is_bound) = (self.accepted.get(), false);
         while let Some(got) = wire.read().await {
+            if is_bound && number <= self.deaf.get() {
+                continue;
+            }
             if self.is_silent.get() && got.opcode != 0x01 {
                 continue;
             }
             let (opcode, body) = match got.opcode {
+                QUERY => {
+                    is_bound |= got.body[4..].starts_with(b"USE");
+                    (0x08, self.query(&got.body))
+                }
                 PREPARE => (0x08, self.learn(&got.body)),
                 EXECUTE => self.execute(&got.body),
                 _ => (0x02, Vec::new()),
@@ -82,6 +96,16 @@ impl Node {
                 return;
             }
         }
+    }
+
+    fn query(&self, body: &[u8]) -> Vec<u8> {
+        if !body[4..].starts_with(b"USE") {
+            self.queried.set(self.queried.get() + 1);
+            return VOID.to_vec();
+        }
+        let mut out = vec![0, 0, 0, 3];
+        put::string(&mut out, "ks");
+        out
     }
 
     /// One variable, which is the partition key.
@@ -187,6 +211,12 @@ impl Stage {
         for _ in 0..3 {
             a.push(Site::open().await);
         }
+        let (first, topology) = (a[0].address, topology(&a));
+        Self::over(a, points(Side::A, &[first]), Some(topology)).await
+    }
+
+    /// The same with other nodes of A.
+    async fn over(a: Vec<Site>, config_a: cluster::Config, topology: Option<Topology>) -> Self {
         let b = Site::open().await;
         let config = dispatch::Config {
             deadlines: Deadlines {
@@ -202,12 +232,12 @@ impl Stage {
             cooldown: Duration::ZERO,
         };
         let (to, reports) = mpsc::channel(64);
-        let topology = Arc::new(topology(&a));
-        let (told, topologies) = watch::channel(Some(Arc::clone(&topology)));
+        let topology = topology.map(Arc::new);
+        let (told, topologies) = watch::channel(topology.clone());
         let mut shared = data_plane::shared("nodes", (config, rules), 1_000, to);
         Arc::get_mut(&mut shared).unwrap().topologies.a = topologies;
         let points = Pair::new(
-            Some(Arc::new(points(Side::A, &[a[0].address]))),
+            Some(Arc::new(config_a)),
             Some(Arc::new(points(Side::B, &[b.address]))),
         );
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
@@ -218,7 +248,7 @@ impl Stage {
             a,
             _b: b,
             client: open(address).await,
-            topology,
+            topology: topology.unwrap_or_default(),
             told,
             reports,
             _tasks: tasks,
@@ -239,6 +269,11 @@ impl Stage {
     /// Executes for this key; the answer's opcode and body.
     async fn execute(&mut self, id: &[u8], key: i32) -> (u8, Vec<u8>) {
         self.ask(EXECUTE, &execute(id, key)).await
+    }
+
+    /// The opcode of the answer to a text.
+    async fn query(&mut self, text: &str) -> u8 {
+        self.ask(QUERY, &query(text)).await.0
     }
 
     /// Executes for these keys, all at once.
@@ -273,6 +308,14 @@ impl Stage {
             .filter(|it| *it == (Side::A, Report::Strike))
             .count()
     }
+}
+
+fn query(text: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    put::i32(&mut body, i32::try_from(text.len()).unwrap());
+    body.extend_from_slice(text.as_bytes());
+    body.extend_from_slice(&[0, 1, 0]);
+    body
 }
 
 fn execute(id: &[u8], key: i32) -> Vec<u8> {
@@ -316,6 +359,7 @@ fn points(side: Side, at: &[SocketAddr]) -> cluster::Config {
     let points = ContactPoints::new(points.next().unwrap(), points);
     let mut config = cluster::Config::new(Name::new(side.label()).unwrap(), points);
     config.protocol_max = ProtocolMax::V4;
+    config.connect_timeout = Duration::from_secs(1);
     config
 }
 
@@ -576,4 +620,34 @@ async fn answers(line: &Line) -> bool {
     let (way, what) = ((Version::V4, None), (0, Opcode::Register));
     let reply = line.call(way, what, |_| {}, Duration::from_secs(2));
     reply.await.is_ok()
+}
+
+#[tokio::test]
+async fn a_connection_that_alone_is_silent_is_replaced() {
+    staged(async |mut stage| {
+        let one = Topology::new(stage.topology.addresses()[..1].to_vec(), vec![], vec![]);
+        stage.told.send_replace(Some(Arc::new(one)));
+        tokio::task::yield_now().await;
+        let id = stage.prepare(WRITE).await;
+        assert_eq!(stage.query("USE ks").await, 0x08);
+        assert_eq!(stage.query("INSERT INTO t (k) VALUES (1)").await, 0x08);
+        let node = Rc::clone(&stage.a[0].node);
+        assert_eq!(node.queried.get(), 1);
+
+        node.deaf.set(node.accepted.get());
+        let lost = query("INSERT INTO t (k) VALUES (2)");
+        stage.client.write(&raw(4, [0, 9], QUERY, &lost)).await;
+        // Its plain connection serves all the while; one of the answers is that of B to the other write.
+        for key in 0..20 {
+            stage.executes(&id, key..key + 1).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(stage.client.read().await.unwrap().opcode, 0x08);
+        assert_eq!(node.queried.get(), 1);
+        assert_eq!(stage.query("INSERT INTO t (k) VALUES (3)").await, 0x08);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(node.queried.get(), 2, "another connection was dialled");
+        assert_eq!(stage.strikes(), 1, "what waited there was lost with it");
+    })
+    .await;
 }

@@ -75,29 +75,35 @@ class Node:
         self._forget()
 
     def _connect(self):
+        last = None
+        for _ in range(SETTLE_SECONDS):
+            driver = self._driver_of_its_own()
+            try:
+                return driver.connect()
+            except Exception as error:  # a node that has just started refuses some of the first requests
+                # One that could not connect once never does.
+                driver.shutdown()
+                last = error
+                time.sleep(1)
+        raise last
+
+    def _driver_of_its_own(self):
         # The node may advertise another address than ours (see `--advertise`): stay on the one we dialled.
         profile = ExecutionProfile(
             load_balancing_policy=WhiteListRoundRobinPolicy([self.address]),
             request_timeout=30,
             consistency_level=self._consistency,
         )
-        driver = Cluster(
+        return Cluster(
             [self.address],
             port=CQL_PORT,
             protocol_version=4,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             reconnection_policy=ConstantReconnectionPolicy(0.3, None),
             connect_timeout=10,
+            control_connection_timeout=10,
             **self._options,
         )
-        last = None
-        for _ in range(SETTLE_SECONDS):
-            try:
-                return driver.connect()
-            except Exception as error:  # a node that has just started refuses some of the first requests
-                last = error
-                time.sleep(1)
-        raise last
 
     def _forget(self):
         if self._driver is not None:

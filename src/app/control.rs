@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::observer::{Observer, Seen};
+use super::serving::Serving;
 use super::store::Store;
 use super::{Ends, Topologies, cluster_config, renewal, replayer, worker};
 use crate::cluster::call::Line;
@@ -63,6 +64,8 @@ pub(super) fn start(
     let replay = replayer::start(config, queue, metrics, &ends, stop_replay.subscribe())?;
     tasks.spawn_local(store.keep_clock(Arc::clone(shared)));
 
+    let clusters = Serving::of(shared.policy.sides(), &ends);
+    tasks.spawn_local(clusters.clone().count(ends.returns.clone()));
     let Ends {
         health,
         reports,
@@ -73,12 +76,11 @@ pub(super) fn start(
         states,
         connected,
         versions,
-        topologies: _,
         stop,
+        ..
     } = ends;
     let serving = watch::Sender::new(false);
     let (trips, sides) = (Arc::clone(metrics), shared.policy.sides());
-    let states_seen = states.subscribe();
     let pulse = Pulse::new(health, lines.clone(), reports, view, states);
     tasks.spawn_local(pulse.run(move |side| trips.breaker_tripped(side)));
     let seen = connected.subscribe();
@@ -96,8 +98,7 @@ pub(super) fn start(
     tasks.spawn_local(store.keep_versions(reporter.versions()));
     tasks.spawn_local(renewal::follow(config.clone()));
     let published = Seen {
-        connected: seen.clone(),
-        states: states_seen,
+        clusters,
         releases: reporter.releases(),
         serving: serving.subscribe(),
     };

@@ -11,6 +11,7 @@ mod files;
 mod observer;
 mod renewal;
 mod replayer;
+mod serving;
 mod signals;
 mod store;
 mod worker;
@@ -85,7 +86,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
 
 async fn serve(config: &Config) -> Result<(), Error> {
     let mut session = config.session;
-    session.clients_max = files::clients_max(session.clients_max, config.workers);
+    let clusters = config.clusters.iter().map(|(_, it)| it);
+    session.clients_max = files::clients_max(session.clients_max, config.workers, clusters);
     let mut acceptor = Acceptor::bind(&session)?;
     let admin = (
         bind_admin(config).await?,
@@ -147,6 +149,8 @@ struct Ends {
     renewed: watch::Sender<u64>,
     /// EVENT bodies of schema changes, for all sessions of all threads.
     events: broadcast::Sender<Arc<[u8]>>,
+    /// How often a cluster served again after none had.
+    returns: watch::Sender<u64>,
     states: watch::Sender<Pair<State>>,
     connected: watch::Sender<Pair<bool>>,
     versions: Versions,
@@ -197,6 +201,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         view,
         renewed,
         events,
+        returns: watch::Sender::default(),
         states,
         connected,
         versions,

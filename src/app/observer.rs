@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::serving::Serving;
 use crate::config::Config;
 use crate::control::status::{Clients, Cluster, Reads, Replay, State, Status, StatusSource};
 use crate::dispatch::Shared;
@@ -27,8 +28,7 @@ pub(super) struct Observer {
 /// What the other tasks publish.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    pub(super) connected: watch::Receiver<Pair<bool>>,
-    pub(super) states: watch::Receiver<Pair<policy::State>>,
+    pub(super) clusters: Serving,
     pub(super) releases: watch::Receiver<Pair<Option<String>>>,
     /// Whether clients are let in.
     pub(super) serving: watch::Receiver<bool>,
@@ -52,13 +52,13 @@ impl Observer {
             kind,
             since: Instant::now(),
         };
-        let (states, of) = (observer.seen.states.clone(), Arc::clone(shared));
+        let (states, of) = (observer.seen.clusters.states.clone(), Arc::clone(shared));
         metrics.sample_with(move || sample(&of, *states.borrow()));
         Arc::new(observer)
     }
 
     fn cluster(&self, side: Side) -> Cluster {
-        let state = self.seen.states.borrow()[side];
+        let state = self.seen.clusters.states.borrow()[side];
         Cluster {
             side: side.label().to_owned(),
             state: match state {
@@ -71,7 +71,7 @@ impl Observer {
                 .queue
                 .as_ref()
                 .is_some_and(|queue| queue.is_behind(side)),
-            connected: self.seen.connected.borrow()[side],
+            connected: self.seen.clusters.connected.borrow()[side],
             release_version: self.seen.releases.borrow()[side].clone(),
         }
     }
@@ -104,12 +104,10 @@ impl StatusSource for Observer {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let (connected, states) = (*self.seen.connected.borrow(), *self.seen.states.borrow());
-        let serves = |side: Side| connected[side] && states[side] != policy::State::Open;
         if !*self.seen.serving.borrow() {
             return Err("clients are not let in: starting or stopping".to_owned());
         }
-        match self.shared.policy.sides().iter().any(serves) {
+        match self.seen.clusters.is_any() {
             true => Ok(()),
             false => Err("no cluster can be reached".to_owned()),
         }

@@ -12,7 +12,7 @@ use super::{Ends, GRACE, RECORDS_WITHIN, cluster_config};
 use crate::config::Config;
 use crate::dispatch::{Desk, Shared};
 use crate::pair::Pair;
-use crate::session::{Acceptor, Arrivals, EventKind, Outlet, Sessions, serve};
+use crate::session::{Acceptor, Arrivals, Outlet, Sessions, serve};
 use crate::telemetry::{Metrics, WorkerMetrics};
 
 /// What one thread takes with it.
@@ -22,6 +22,7 @@ struct Luggage {
     metrics: WorkerMetrics,
     arrivals: Arrivals,
     events: broadcast::Receiver<Arc<[u8]>>,
+    returns: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
 }
 
@@ -41,6 +42,7 @@ pub(super) fn start(
                 metrics: metrics.worker(),
                 arrivals: acceptor.arrivals(),
                 events: ends.events.subscribe(),
+                returns: ends.returns.subscribe(),
                 stop: ends.stop.subscribe(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -61,6 +63,7 @@ async fn work(luggage: Luggage) {
         metrics,
         arrivals,
         events,
+        returns,
         stop,
     } = luggage;
     let configs = Pair::from_fn(|side| cluster_config(&config, side));
@@ -75,6 +78,7 @@ async fn work(luggage: Luggage) {
     let mut loops: JoinSet<()> = desk.start();
     loops.spawn_local(offers);
     loops.spawn_local(pass_events(Rc::clone(&sessions), events));
+    loops.spawn_local(tell_of_returns(Rc::clone(&sessions), returns));
     serve(arrivals, Rc::clone(&desk), sessions, stop, GRACE).await;
     desk.drain(RECORDS_WITHIN).await;
     loops.shutdown().await;
@@ -95,12 +99,19 @@ async fn follow_offer(sessions: Rc<Sessions>, shared: Arc<Shared>) {
 async fn pass_events(sessions: Rc<Sessions>, mut events: broadcast::Receiver<Arc<[u8]>>) {
     loop {
         match events.recv().await {
-            Ok(body) => sessions.event(EventKind::Schema, &body),
+            Ok(body) => sessions.schema_changed(&body),
             Err(broadcast::error::RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "schema events were lost");
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }
+    }
+}
+
+/// A cluster serves again after none had: drivers that gave up on us come back at once.
+async fn tell_of_returns(sessions: Rc<Sessions>, mut returns: watch::Receiver<u64>) {
+    while returns.changed().await.is_ok() {
+        sessions.serves_again();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Account;
+use super::keyspaces::KEPT_MAX;
 use crate::socket::tls;
 use crate::wire::{Compression, Version};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub tls: Option<Arc<tls::Client>>,
     /// Who the proxy is there. Default nobody, for clusters that ask nobody.
     pub account: Option<Account>,
+    /// Plain connections of one thread to a node that has shards. Default 8; more fit more shards.
+    pub seats_max: usize,
 }
 
 impl Config {
@@ -36,6 +39,9 @@ impl Config {
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
     /// The default of [`Config::heartbeat`].
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+    /// Plain connections of all threads to a node that has shards (S26).
+    pub const SEATS_MAX: usize = 16;
 
     /// A cluster of this name and these nodes, everything else by default.
     #[must_use]
@@ -50,7 +56,20 @@ impl Config {
             compression: None,
             tls: None,
             account: None,
+            seats_max: Self::SEATS_MAX / 2,
         }
+    }
+
+    /// Connections that one thread keeps to one node in one protocol version: to its shards and the
+    /// first beside those, and for keyspaces.
+    #[must_use]
+    pub const fn connections_max(&self) -> usize {
+        let for_shards = if self.seats_max < 2 {
+            0
+        } else {
+            self.seats_max
+        };
+        1 + for_shards + KEPT_MAX
     }
 }
 

@@ -1,11 +1,12 @@
 //! One connection to one node: requests out by stream id, answers back to their tickets.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::heard::{Asked, Tally};
 use super::host::{Host, HostId};
-use super::inflight::Inflight;
+use super::inflight::{Inflight, STREAMS_MAX};
 use super::{Lost, Refused, Sink};
 use crate::pair::Side;
 use crate::socket::{Buffers, Handler, Next, Outbox};
@@ -22,6 +23,10 @@ const OUTBOX_MAX: usize = 64 * 1024 * 1024;
 pub(super) enum Owner<T> {
     /// Our own sign of life.
     Heartbeat,
+    /// Which node it is, where its SUPPORTED does not say that.
+    Identity,
+    /// What the node says of itself, asked of everybody as soon as we are let in.
+    Introduction,
     /// A single-flight PREPARE.
     Prepare(super::prepare::Id),
     /// A request of the sink's.
@@ -47,6 +52,8 @@ pub struct Connection<T> {
     pub(super) version: Version,
     host: HostId,
     tally: Rc<Tally>,
+    /// The address that was reached.
+    pub(super) peer: Cell<Option<SocketAddr>>,
     pub(super) outbox: Outbox,
     pub(super) inflight: RefCell<Inflight<Owner<T>>>,
     pub(super) state: Cell<State>,
@@ -61,6 +68,13 @@ pub struct Connection<T> {
     pub(super) is_asked: Cell<bool>,
     /// Requests that were given up and whose answer has not come.
     orphans: Cell<usize>,
+    /// It was dialled for a shard, beside those that the node is judged by.
+    pub(super) is_extra: Cell<bool>,
+    /// The node's own id, once it was asked for it.
+    pub(super) identity: Cell<Option<u128>>,
+    pub(super) is_identity_asked: Cell<bool>,
+    /// Its node has said which shard it leads to.
+    pub(super) is_introduced: Cell<bool>,
 }
 
 impl<T: Copy> Connection<T> {
@@ -70,6 +84,7 @@ impl<T: Copy> Connection<T> {
             version,
             host,
             tally: Rc::clone(tally),
+            peer: Cell::new(None),
             outbox: Outbox::default(),
             inflight: RefCell::default(),
             state: Cell::new(State::Dialing),
@@ -79,6 +94,10 @@ impl<T: Copy> Connection<T> {
             answered_before: Cell::new(0),
             is_asked: Cell::new(false),
             orphans: Cell::new(0),
+            is_extra: Cell::new(false),
+            identity: Cell::new(None),
+            is_identity_asked: Cell::new(false),
+            is_introduced: Cell::new(false),
         })
     }
 
@@ -96,7 +115,8 @@ impl<T: Copy> Connection<T> {
     }
 
     /// Frames that have arrived so far.
-    pub(super) fn answered(&self) -> u64 {
+    #[must_use]
+    pub fn answered(&self) -> u64 {
         self.answered.get()
     }
 
@@ -104,6 +124,19 @@ impl<T: Copy> Connection<T> {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state.get() == State::Ready
+    }
+
+    /// Whether it takes one more request.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = self.inflight.borrow().waiting();
+        let is_open = self.is_ready() && !self.outbox.is_closed();
+        is_open && waiting < STREAMS_MAX && self.unsent() <= OUTBOX_MAX
+    }
+
+    /// The last answer is not to count: who says only what everybody is asked was of no use yet.
+    fn uncount(&self) {
+        self.answered.set(self.answered.get().saturating_sub(1));
     }
 
     /// The node takes requests from now on: what waited for that goes out.
@@ -212,7 +245,7 @@ pub(super) struct Answers<'a, S: Sink> {
     pub(super) side: Side,
     pub(super) connection: &'a Rc<Connection<S::Ticket>>,
     pub(super) cluster: &'a super::Cluster<S>,
-    pub(super) host: &'a Host<S::Ticket>,
+    pub(super) host: &'a Rc<Host<S::Ticket>>,
     pub(super) sink: &'a S,
     pub(super) fault: Option<Lost>,
 }
@@ -247,7 +280,21 @@ impl<S: Sink> Handler for Answers<'_, S> {
                 connection.tally.answered();
                 self.cluster.prepared(self.host, id, self.sink, frame);
             }
-            Some(Owner::Heartbeat) => self.host.answered(),
+            Some(Owner::Heartbeat) => {
+                self.cluster.introduced(self.host, connection, &frame);
+                // One that was closed for what it said leads to another node.
+                if !connection.outbox.is_closed() {
+                    self.host.answered();
+                }
+            }
+            Some(Owner::Introduction) => {
+                connection.uncount();
+                self.cluster.introduced(self.host, connection, &frame);
+            }
+            Some(Owner::Identity) => {
+                connection.uncount();
+                self.cluster.identified(connection, &frame);
+            }
             None => {
                 let stream = frame.header.stream;
                 self.fault = Some(Lost::Broken(format!("answer on unused stream {stream}")));

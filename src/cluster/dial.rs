@@ -1,10 +1,14 @@
 //! From an address to a connection that is ready for requests: TCP, STARTUP, USE.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::shards::Aim;
 use super::{Account, Lost};
 use crate::socket::tls::Client;
 use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket, Stream};
@@ -16,8 +20,21 @@ use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
 
 /// The largest body accepted before a node said READY.
 const HANDSHAKE_FRAME_MAX: usize = 128 * 1024;
+/// Local ports that are tried for one connection to a shard: others may be in use.
+const PORTS_TRIED_MAX: usize = 32;
 
 /// What a connection is opened for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// All that needs no keyspace.
+    Any,
+    /// What needs this one, unquoted.
+    Keyspace(String),
+    /// The rows of one shard.
+    Shard(Aim),
+}
+
+/// What is wanted of a connection, and what is known for it.
 #[derive(Clone, Debug)]
 pub(super) struct Wish<'a> {
     /// `host:port`.
@@ -26,8 +43,7 @@ pub(super) struct Wish<'a> {
     pub(super) compression: Option<Compression>,
     pub(super) tls: Option<&'a Client>,
     pub(super) account: Option<&'a Account>,
-    /// Unquoted.
-    pub(super) keyspace: Option<&'a str>,
+    pub(super) purpose: &'a Purpose,
     /// For all of it.
     pub(super) within: Duration,
 }
@@ -45,23 +61,24 @@ impl Wish<'_> {
     }
 }
 
+/// A connection to which requests can be sent, and the address that it reached.
+pub(super) type Dialled = (Socket<Stream>, SocketAddr);
+
 /// Opens a connection and brings it to where requests can be sent.
 ///
 /// # Errors
 /// Why there is none: nothing was sent on behalf of anybody.
-pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost> {
+pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
     timeout(wish.within, open(&wish, buffers))
         .await
         .unwrap_or_else(|_elapsed| Err(Lost::Dial(format!("no answer in {:?}", wish.within))))
 }
 
-async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost> {
-    let stream = TcpStream::connect(wish.address)
-        .await
-        .map_err(|e| Lost::Dial(e.to_string()))?;
-    stream
-        .set_nodelay(true)
-        .map_err(|e| Lost::Dial(e.to_string()))?;
+async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
+    let refused = |e: io::Error| Lost::Dial(e.to_string());
+    let stream = reach(wish).await.map_err(refused)?;
+    let peer = stream.peer_addr().map_err(refused)?;
+    stream.set_nodelay(true).map_err(refused)?;
     let stream = match wish.tls {
         None => Stream::Plain(stream),
         Some(tls) => tls
@@ -78,12 +95,67 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Socket<Stream>, Lost
     if answer == Opcode::Authenticate {
         log_in(&mut socket, wish, buffers).await?;
     }
-    if let Some(keyspace) = wish.keyspace {
+    if let Purpose::Keyspace(keyspace) = wish.purpose {
         let text = format!("USE {}", quoted(keyspace));
         let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, version);
         ask(&mut socket, (version, coding), Opcode::Query, buffers, body).await?;
     }
-    Ok(socket)
+    Ok((socket, peer))
+}
+
+/// The node; the shard, if its port for that lets us in.
+async fn reach(wish: &Wish<'_>) -> io::Result<TcpStream> {
+    let Purpose::Shard(aim) = wish.purpose else {
+        return TcpStream::connect(wish.address).await;
+    };
+    // A port behind a wall answers nothing at all; the usual one needs time, too.
+    match timeout(wish.within / 2, knock(aim)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(_)) | Err(_) => TcpStream::connect(aim.peer).await,
+    }
+}
+
+/// Through the shard-aware port, from a local one that names the shard.
+async fn knock(aim: &Aim) -> io::Result<TcpStream> {
+    let mut failed = io::ErrorKind::Unsupported.into();
+    let Some((door, shard)) = aim.door else {
+        return Err(failed);
+    };
+    let door = {
+        // The scope of an IPv6 address stays.
+        let mut at = aim.peer;
+        at.set_port(door.get());
+        at
+    };
+    let random = RandomState::new().hash_one(shard);
+    let ports = aim.sharding.ports(shard, random);
+    // TCP lets a port connect to itself.
+    for port in ports.filter(|it| *it != door.port()).take(PORTS_TRIED_MAX) {
+        match connect_from(port, door).await {
+            Err(error) if is_taken(&error) => failed = error,
+            outcome => return outcome,
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_from(port: u16, to: SocketAddr) -> io::Result<TcpStream> {
+    let (socket, any): (_, IpAddr) = match to {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    // The same port may lead to several nodes.
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(any, port))?;
+    socket.connect(to).await
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
 }
 
 /// Says who we are, coded as STARTUP agreed.
@@ -212,4 +284,71 @@ fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
 
 fn is_refused(code: i32) -> bool {
     code::effect(code, false) == Effect::Refused
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use tokio::net::TcpListener;
+
+    use super::super::sharding::Sharding;
+    use super::*;
+
+    /// Only one port from 49,152 on leads to each of so many shards, and none above 60,999 is given to
+    /// others unasked.
+    const SHARDS: u16 = 16_384;
+    const SHARD: u16 = 61_777 - 49_152;
+    const PORT: u16 = 61_777;
+
+    struct Node {
+        usual: TcpListener,
+        door: TcpListener,
+    }
+
+    impl Node {
+        async fn new() -> Self {
+            let usual = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            Self { usual, door }
+        }
+
+        /// Which of its ports is reached for the shard, and from which one.
+        async fn reach(&self) -> (u16, u16) {
+            let port = self.door.local_addr().unwrap().port();
+            let purpose = Purpose::Shard(Aim {
+                peer: self.usual.local_addr().unwrap(),
+                door: NonZeroU16::new(port).map(|port| (port, SHARD)),
+                sharding: Sharding::told(0, SHARDS, [port, 0]),
+            });
+            let wish = Wish {
+                address: "nobody.invalid:1",
+                version: Version::V4,
+                compression: None,
+                tls: None,
+                account: None,
+                purpose: &purpose,
+                within: Duration::from_secs(2),
+            };
+            let stream = reach(&wish).await.unwrap();
+            let ports = (stream.peer_addr(), stream.local_addr());
+            (ports.0.unwrap().port(), ports.1.unwrap().port())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_local_port_names_the_shard_and_where_none_is_left_the_usual_port_is_taken() {
+        let node = Node::new().await;
+        let door = node.door.local_addr().unwrap().port();
+        assert_eq!(node.reach().await, (door, PORT));
+        // The same port may lead to another node meanwhile.
+        let other = Node::new().await;
+        let (_, port) = other.reach().await;
+        assert_eq!(port, PORT);
+
+        let _taken = TcpListener::bind(("0.0.0.0", PORT)).await.unwrap();
+        let (reached, from) = node.reach().await;
+        assert_eq!(reached, node.usual.local_addr().unwrap().port());
+        assert_ne!(from, PORT);
+    }
 }

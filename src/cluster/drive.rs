@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::connection::{Answers, Owner, State};
+use super::dial::Purpose;
 use super::host::Host;
 use super::prepare::Taught;
 use super::{Cluster, Connection, Lost, Sink, dial};
@@ -13,7 +14,7 @@ pub(super) async fn run<S: Sink>(
     cluster: Rc<Cluster<S>>,
     host: Rc<Host<S::Ticket>>,
     connection: Rc<Connection<S::Ticket>>,
-    keyspace: Option<String>,
+    purpose: Purpose,
 ) {
     let mut ending = Ending {
         cluster: &cluster,
@@ -21,7 +22,7 @@ pub(super) async fn run<S: Sink>(
         connection: &connection,
         lost: None,
     };
-    let lost = serve(&cluster, &host, &connection, keyspace.as_deref()).await;
+    let lost = serve(&cluster, &host, &connection, &purpose).await;
     tracing::debug!(side = %cluster.side, %lost, "connection ended");
     ending.lost = Some(lost);
 }
@@ -30,7 +31,7 @@ async fn serve<S: Sink>(
     cluster: &Rc<Cluster<S>>,
     host: &Rc<Host<S::Ticket>>,
     connection: &Rc<Connection<S::Ticket>>,
-    keyspace: Option<&str>,
+    purpose: &Purpose,
 ) -> Lost {
     let within = cluster.config.connect_timeout;
     let wish = dial::Wish {
@@ -39,20 +40,21 @@ async fn serve<S: Sink>(
         compression: cluster.config.compression,
         tls: cluster.config.tls.as_deref(),
         account: cluster.config.account.as_ref(),
-        keyspace,
+        purpose,
         within,
     };
     let coding = wish.coding();
-    let mut socket = match dial::dial(wish, &cluster.buffers).await {
-        Ok(socket) => socket,
+    let (mut socket, peer) = match dial::dial(wish, &cluster.buffers).await {
+        Ok(dialled) => dialled,
         Err(lost) => {
-            cluster.failed(host, connection.version, &lost);
+            cluster.failed(host, (connection.version, purpose), &lost);
             return lost;
         }
     };
+    connection.peer.set(Some(peer));
     connection.outbox.change(coding);
     connection.ready(&cluster.buffers);
-    cluster.opened(host, connection);
+    cluster.opened(host, connection, purpose);
     host.bound.borrow_mut().shrink();
     let Some(sink) = cluster.sink.upgrade() else {
         return Lost::Broken("shutting down".to_owned());
@@ -102,8 +104,9 @@ impl<S: Sink> Drop for Ending<'_, S> {
             .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
         let is_fault = !matches!(lost, Lost::Keyspace { .. } | Lost::Version(_));
-        let is_used = |owner: &Owner<_>| !matches!(owner, Owner::Heartbeat);
-        let is_outage = !self.cluster.is_served_without(self.host.id);
+        let is_used = |owner: &Owner<_>| matches!(owner, Owner::Prepare(_) | Owner::Request(_));
+        let is_spare = self.host.is_spare(self.connection);
+        let is_outage = !is_spare && !self.cluster.is_served_without(self.host.id);
         let failed = is_fault && is_outage && owners.iter().any(is_used);
         for owner in owners {
             match owner {
@@ -112,7 +115,7 @@ impl<S: Sink> Drop for Ending<'_, S> {
                     let taught = Taught::Lost(&lost);
                     self.cluster.tell_taught(self.host, id, &*sink, &taught);
                 }
-                Owner::Heartbeat => {}
+                Owner::Heartbeat | Owner::Identity | Owner::Introduction => {}
             }
         }
         if failed {

@@ -27,6 +27,16 @@ pub enum Target<'a> {
     },
 }
 
+impl Target<'_> {
+    #[inline]
+    pub(super) const fn token(self) -> Option<i64> {
+        match self {
+            Self::Replica { token, .. } => Some(token),
+            Self::Any | Self::Host(_) => None,
+        }
+    }
+}
+
 /// Whether several nodes are used at a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Use {

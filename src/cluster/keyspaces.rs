@@ -10,7 +10,7 @@ use super::{Connection, Refused};
 use crate::wire::Version;
 
 /// Ready connections that stay when nothing waits on them; least recently used go first.
-const KEPT_MAX: usize = 8;
+pub(super) const KEPT_MAX: usize = 8;
 /// Connections of all kinds, while requests wait on them.
 const BOUND_MAX: usize = 64;
 /// Connections that are being dialled.

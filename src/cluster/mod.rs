@@ -4,6 +4,7 @@
 //! still in the read buffer. It knows its own [`Side`] as a label only, and never the other one.
 
 mod account;
+mod alive;
 pub mod call;
 mod config;
 pub mod connection;
@@ -17,6 +18,8 @@ pub mod inflight;
 mod keyspaces;
 mod lost;
 pub mod prepare;
+mod sharding;
+mod shards;
 pub mod topology;
 pub mod watch;
 
@@ -36,6 +39,7 @@ pub use account::{Account, Kept};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::Owner;
+use dial::Purpose;
 pub use heard::{Asked, Heard};
 use host::Host;
 pub use host::HostId;
@@ -101,6 +105,10 @@ pub struct Cluster<S: Sink> {
     hosts: RefCell<Hosts<S::Ticket>>,
     /// What was spoken last: nodes that nobody has asked for yet are dialled in it.
     version: Cell<Version>,
+    /// Plain connections to a node that has shards; below 2 nobody is asked.
+    seats_max: usize,
+    /// A node of it was seen to have shards.
+    has_shards: Cell<bool>,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -134,6 +142,10 @@ impl<S: Sink> Cluster<S> {
         usage: Use,
     ) -> Rc<Self> {
         let hosts = Hosts::new(&config.contact_points, usage);
+        let seats_max = match usage {
+            Use::One => 0,
+            Use::Spread => config.seats_max,
+        };
         Rc::new_cyclic(|itself| Self {
             side,
             config,
@@ -142,6 +154,8 @@ impl<S: Sink> Cluster<S> {
             itself: Weak::clone(itself),
             hosts: RefCell::new(hosts),
             version: Cell::new(Version::V4),
+            seats_max,
+            has_shards: Cell::new(false),
             tasks: RefCell::default(),
         })
     }
@@ -174,7 +188,7 @@ impl<S: Sink> Cluster<S> {
     ) -> Result<Reached<S>, Refused> {
         loop {
             let host = self.hosts.borrow().pick(target, version)?;
-            match self.connection(&host, version, keyspace) {
+            match self.connection(&host, target.token(), (version, keyspace)) {
                 // It serves on the connections that it has and takes no more; others may.
                 Err(Refused::Down) if host.is_up() && self.has_choice() => {
                     host.doubt();
@@ -265,6 +279,13 @@ impl<S: Sink> Cluster<S> {
         self.hosts.borrow().has_choice()
     }
 
+    /// Whether a token tells a better way: another node, or another shard.
+    #[inline]
+    #[must_use]
+    pub fn heeds_tokens(&self) -> bool {
+        self.has_shards.get() || self.has_choice()
+    }
+
     /// Whether a request that was never sent may find another way.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
@@ -306,6 +327,23 @@ impl<S: Sink> Cluster<S> {
         });
     }
 
+    /// Asks for a sign of life on a connection that was silent for a request's whole time, while its node
+    /// answers on others. If none comes it ends.
+    pub fn question(&self, connection: &Held<S>) {
+        if !connection.is_ready() || connection.is_asked.get() {
+            return;
+        }
+        self.ask_for_life(connection);
+        let (connection, answered) = (Rc::clone(connection), connection.answered());
+        let within = self.config.connect_timeout;
+        self.spawn(async move {
+            tokio::time::sleep(within).await;
+            if connection.answered() == answered {
+                connection.outbox.abort();
+            }
+        });
+    }
+
     /// Forgets the pause after failed attempts: the cluster is believed to be back.
     pub fn redial_now(&self) {
         let hosts = self.hosts.borrow();
@@ -316,14 +354,14 @@ impl<S: Sink> Cluster<S> {
     fn connection(
         &self,
         host: &Rc<Host<S::Ticket>>,
-        version: Version,
-        keyspace: Option<&str>,
+        token: Option<i64>,
+        (version, keyspace): (Version, Option<&str>),
     ) -> Result<Held<S>, Refused> {
         let Some(keyspace) = keyspace else {
-            if let Some(connection) = host.plain(version) {
+            if let Some(connection) = host.plain(version, token) {
                 return Ok(connection);
             }
-            let connection = self.dial(host, version, None)?;
+            let connection = self.dial(host, version, Purpose::Any)?;
             host.add_plain(&connection);
             return Ok(connection);
         };
@@ -332,7 +370,7 @@ impl<S: Sink> Cluster<S> {
             return Ok(connection);
         }
         bound.make_room()?;
-        let connection = self.dial(host, version, Some(keyspace))?;
+        let connection = self.dial(host, version, Purpose::Keyspace(keyspace.to_owned()))?;
         bound.add(keyspace, &connection);
         Ok(connection)
     }
@@ -341,14 +379,16 @@ impl<S: Sink> Cluster<S> {
         &self,
         host: &Rc<Host<S::Ticket>>,
         version: Version,
-        keyspace: Option<&str>,
+        purpose: Purpose,
     ) -> Result<Held<S>, Refused> {
         host.may_dial()?;
         let itself = self.itself.upgrade().ok_or(Refused::Down)?;
-        self.version.set(version);
+        if !matches!(purpose, Purpose::Shard(_)) {
+            self.version.set(version);
+        }
         let connection = Connection::new(version, host.id, &host.tally);
-        let (host, keyspace) = (Rc::clone(host), keyspace.map(str::to_owned));
-        self.spawn(drive::run(itself, host, Rc::clone(&connection), keyspace));
+        let (host, driven) = (Rc::clone(host), Rc::clone(&connection));
+        self.spawn(drive::run(itself, host, driven, purpose));
         Ok(connection)
     }
 
@@ -360,20 +400,36 @@ impl<S: Sink> Cluster<S> {
 
     /// A connection takes requests. What one node speaks the others do, too: they may have refused
     /// another version before.
-    fn opened(&self, host: &Host<S::Ticket>, connection: &Connection<S::Ticket>) {
-        self.redial_all();
+    fn opened(
+        &self,
+        host: &Host<S::Ticket>,
+        connection: &Connection<S::Ticket>,
+        purpose: &Purpose,
+    ) {
+        match purpose {
+            // Nobody knows yet whose it is.
+            Purpose::Shard(_) => return self.ask_who(connection),
+            Purpose::Any | Purpose::Keyspace(_) => self.redial_all(),
+        }
         if host.let_in(connection.version) {
             self.ask_for_life(connection);
+        } else if matches!(purpose, Purpose::Any) {
+            self.ask_who(connection);
         }
     }
 
     /// A connection could not be opened.
-    fn failed(&self, host: &Rc<Host<S::Ticket>>, version: Version, lost: &Lost) {
-        match lost {
-            // The node is there; only the keyspace or the version is not.
-            Lost::Keyspace { .. } => {}
-            Lost::Version(_) => host.refused(version),
-            Lost::Dial(_) | Lost::Broken(_) => {
+    fn failed(
+        &self,
+        host: &Rc<Host<S::Ticket>>,
+        (version, purpose): (Version, &Purpose),
+        lost: &Lost,
+    ) {
+        match (lost, purpose) {
+            // The node is there; only the keyspace or another way to a shard is not.
+            (Lost::Keyspace { .. }, _) | (_, Purpose::Shard(_)) => {}
+            (Lost::Version(_), Purpose::Any | Purpose::Keyspace(_)) => host.refused(version),
+            (Lost::Dial(_) | Lost::Broken(_), Purpose::Any | Purpose::Keyspace(_)) => {
                 host.failed();
                 self.hosts.borrow().move_on(host.id);
                 self.redial(host);
@@ -382,7 +438,7 @@ impl<S: Sink> Cluster<S> {
     }
 
     /// A connection that had been ready is gone.
-    fn broken(&self, host: &Rc<Host<S::Ticket>>, connection: &Connection<S::Ticket>) {
+    fn broken(&self, host: &Rc<Host<S::Ticket>>, connection: &Held<S>) {
         host.broke(connection);
         if !host.is_up() {
             self.hosts.borrow().move_on(host.id);
@@ -397,13 +453,15 @@ impl<S: Sink> Cluster<S> {
         }
     }
 
+    fn is_listed(&self, host: &Host<S::Ticket>) -> bool {
+        let hosts = self.hosts.borrow();
+        hosts.listed().iter().any(|it| it.id == host.id)
+    }
+
     /// Dials a node that is down while others serve: nobody's request should wait for it.
     fn redial(&self, host: &Rc<Host<S::Ticket>>) {
-        let is_listed = || {
-            let hosts = self.hosts.borrow();
-            hosts.listed().iter().any(|it| it.id == host.id)
-        };
-        if host.is_up() || !self.has_choice() || !is_listed() || host.is_redialled.replace(true) {
+        let is_needed = !host.is_up() && self.has_choice() && self.is_listed(host);
+        if !is_needed || host.is_redialled.replace(true) {
             return;
         }
         let (itself, host) = (Weak::clone(&self.itself), Rc::clone(host));
@@ -412,7 +470,7 @@ impl<S: Sink> Cluster<S> {
             host.is_redialled.set(false);
             let cluster = itself.upgrade().filter(|_| !host.is_up());
             let Some(cluster) = cluster else { return };
-            match cluster.connection(&host, cluster.version.get(), None) {
+            match cluster.connection(&host, None, (cluster.version.get(), None)) {
                 Ok(connection) if connection.is_ready() => cluster.ask_for_life(&connection),
                 Ok(_dialled) => {}
                 Err(refused) => {
@@ -423,50 +481,10 @@ impl<S: Sink> Cluster<S> {
         });
     }
 
-    /// Asks silent connections for a sign of life and closes those that give none, for ever.
-    pub async fn keep_alive(&self) {
-        let mut pulse = tokio::time::interval(self.config.heartbeat);
-        loop {
-            pulse.tick().await;
-            self.hosts.borrow_mut().reap();
-            let hosts: Vec<_> = self.hosts.borrow().iter().map(Rc::clone).collect();
-            for host in hosts {
-                host.bound.borrow_mut().shrink();
-                let within = self.config.connect_timeout;
-                host.waiting.borrow().abort_overdue(within);
-                for connection in host.connections() {
-                    self.check(&connection);
-                }
-            }
-        }
-    }
-
     /// Bytes that the nodes have not read yet, over all connections.
     #[must_use]
     pub fn unsent(&self) -> usize {
         let hosts = self.hosts.borrow();
         hosts.iter().map(|it| it.unsent()).sum()
-    }
-
-    /// Silent for one period: asked. Silent for another: dead.
-    fn check(&self, connection: &Connection<S::Ticket>) {
-        let answered = connection.answered();
-        if connection.answered_before.replace(answered) != answered {
-            connection.is_asked.set(false);
-            return;
-        }
-        match connection.is_asked.get() {
-            true => connection.outbox.abort(),
-            false => self.ask_for_life(connection),
-        }
-    }
-
-    fn ask_for_life(&self, connection: &Connection<S::Ticket>) {
-        connection.is_asked.set(true);
-        let sign = |_body: &mut Vec<u8>| {};
-        let asked = connection.send(Owner::Heartbeat, &self.buffers, 0, Opcode::Options, sign);
-        if asked.is_err() {
-            connection.outbox.abort();
-        }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn assemble(r: &mut Reader, host: &Host) -> Option<Config> {
     let mut clusters = names
         .0
         .into_iter()
-        .map(|(side, name)| cluster(r, side, name, protocol_max, host));
+        .map(|(side, name)| cluster(r, side, name, protocol_max, workers, host));
     let (a, b) = (clusters.next()?, clusters.next());
     drop(clusters);
     let config = Config {

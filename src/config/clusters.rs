@@ -1,6 +1,7 @@
 //! The clusters: their names, their nodes, and the addresses that get in each other's way.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::cluster::{self, Compression, ContactPoint, ContactPoints, Name, ProtocolMax};
@@ -67,6 +68,7 @@ pub(super) fn cluster(
     side: Side,
     name: Name,
     protocol_max: ProtocolMax,
+    workers: NonZeroUsize,
     host: &Host,
 ) -> Option<cluster::Config> {
     let key = |word: &str| cluster_key(side, word);
@@ -108,6 +110,7 @@ pub(super) fn cluster(
         compression,
         tls,
         account,
+        seats_max: cluster::Config::SEATS_MAX / workers,
     })
 }
 

@@ -382,6 +382,15 @@ fn one_cluster_is_enough() {
 }
 
 #[test]
+fn all_workers_together_keep_to_what_a_node_may_have() {
+    for (workers, seats) in [(1, 16), (2, 8), (3, 5), (16, 1), (17, 0), (256, 0)] {
+        let config = good(&format!("{CLUSTERS}workers: {workers}"));
+        let told = config.clusters.iter().map(|it| it.1.seats_max);
+        assert_eq!(Vec::from_iter(told), [seats; 2], "{workers}");
+    }
+}
+
+#[test]
 fn a_secret_is_never_told() {
     for text in [
         "clusters: { a: { contact_points: ['me:hunter2@a'], auth: { password: hunter2 } } }",

@@ -277,7 +277,7 @@ impl<C: Client> Desk<C> {
         let Some(cluster) = &self.clusters[side] else {
             return Err(Verdict::NotApplied);
         };
-        let target = request.target(side, cluster.has_choice());
+        let target = request.target(side, cluster.heeds_tokens());
         let way = (request.version, request.keyspace());
         let kind = (request.flags, request.opcode());
         let sent = cluster.send(key, target, way, kind, |out| request.put(side, out));
@@ -339,7 +339,7 @@ impl<C: Client> Desk<C> {
         };
         let template = &entry.template;
         let way = (request.version, template.keyspace.as_deref());
-        let target = request.target(side, cluster.has_choice());
+        let target = request.target(side, cluster.heeds_tokens());
         let taught = cluster.teach(key, target, way, template.id, &template.text);
         let asked = taught.map_err(|refused| self.refused(side, refused))?;
         let leg = &mut request.legs[side];

@@ -18,6 +18,16 @@ pub trait Client: Clone + 'static {
         body: impl FnOnce(&mut Vec<u8>),
     );
 
+    /// Answers a request with a RESULT that ends with `rest`, a node's bytes as they were read: they
+    /// need not be copied.
+    fn pass(
+        &self,
+        to: (Version, ClientStream),
+        flags: u8,
+        head: impl FnOnce(&mut Vec<u8>),
+        rest: &[u8],
+    );
+
     /// Answers a request with an error of our own.
     fn refuse(&self, to: (Version, ClientStream), error: &Error);
 

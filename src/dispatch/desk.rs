@@ -270,12 +270,17 @@ impl<C: Client> Desk<C> {
         }
     }
 
-    /// Who of the side has answered since this leg was sent.
+    /// Who of the side answers, where this leg was not answered in time. A connection that alone is
+    /// silent is asked whether it is still there.
     fn heard(&self, side: Side, leg: &Leg) -> (Heard, Option<Asked>) {
-        match (&self.clusters[side], leg.asked) {
-            (Some(cluster), Some(asked)) => (cluster.heard(asked), leg.asked),
-            _ => (Heard::Nobody, None),
+        let (Some(cluster), Some(asked)) = (&self.clusters[side], leg.asked) else {
+            return (Heard::Nobody, None);
+        };
+        let heard = cluster.heard(asked);
+        if let (Heard::Itself, Some(connection)) = (heard, leg.silent()) {
+            cluster.question(&connection);
         }
+        (heard, Some(asked))
     }
 
     /// A node that said nothing gets no more requests while there are others.

@@ -176,21 +176,19 @@ impl<C: Client> Desk<C> {
             request.client.use_keyspace(keyspace);
         }
         match result::paging(content) {
-            Ok(Some(paging)) => request.client.answer(to, flags, Opcode::Result, |out| {
-                let tag = paging::tag(side, request.version);
-                let length = paging.state.len() + tag.len();
-                out.extend_from_slice(prefix.bytes);
-                out.extend_from_slice(paging.head);
-                put::i32(out, i32::try_from(length).unwrap_or(i32::MAX));
-                out.extend_from_slice(&tag);
-                out.extend_from_slice(paging.state);
-                out.extend_from_slice(paging.tail);
-            }),
-            Ok(None) | Err(_) => {
-                request
-                    .client
-                    .answer(to, flags, Opcode::Result, |out| out.extend_from_slice(body));
+            Ok(Some(paging)) => {
+                let head = |out: &mut Vec<u8>| {
+                    let tag = paging::tag(side, request.version);
+                    let length = paging.state.len() + tag.len();
+                    out.extend_from_slice(prefix.bytes);
+                    out.extend_from_slice(paging.head);
+                    put::i32(out, i32::try_from(length).unwrap_or(i32::MAX));
+                    out.extend_from_slice(&tag);
+                    out.extend_from_slice(paging.state);
+                };
+                request.client.pass(to, flags, head, paging.tail);
             }
+            Ok(None) | Err(_) => request.client.pass(to, flags, |_out| {}, body),
         }
     }
 

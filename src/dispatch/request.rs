@@ -160,6 +160,8 @@ pub(super) const fn legs() -> Pair<Leg> {
 pub(super) struct Sent {
     connection: Rc<Connection<Key>>,
     stream: NodeStream,
+    /// Frames that had arrived there by then.
+    answered: u64,
 }
 
 impl Leg {
@@ -178,7 +180,18 @@ impl Leg {
     /// It is on its way.
     pub(super) fn sent(&mut self, connection: Rc<Connection<Key>>, stream: NodeStream) {
         self.asked = Some(connection.asked());
-        self.sent = Some(Sent { connection, stream });
+        self.sent = Some(Sent {
+            answered: connection.answered(),
+            connection,
+            stream,
+        });
+    }
+
+    /// The connection that it was sent on, if nothing has arrived there since.
+    pub(super) fn silent(&self) -> Option<Rc<Connection<Key>>> {
+        let sent = self.sent.as_ref()?;
+        let is_silent = sent.connection.answered() == sent.answered;
+        is_silent.then(|| Rc::clone(&sent.connection))
     }
 }
 

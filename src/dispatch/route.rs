@@ -20,8 +20,8 @@ const HOPS_MAX: u8 = 3;
 impl<C> Request<C> {
     /// Where it should go on this side.
     #[inline]
-    pub(super) fn target(&self, side: Side, has_choice: bool) -> Target<'_> {
-        if !has_choice {
+    pub(super) fn target(&self, side: Side, heeds_tokens: bool) -> Target<'_> {
+        if !heeds_tokens {
             return Target::Any;
         }
         match self.legs[side].host {

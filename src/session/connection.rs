@@ -1,7 +1,6 @@
 //! One client's task: its handshake under a deadline, its requests, its farewell.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,14 +32,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Speaks with one client until either side closes.
 pub(super) async fn converse<R: Requests<Outlet>>(stream: TcpStream, stay: Stay<R>) {
-    let Ok(dialled) = stream.local_addr() else {
-        return;
-    };
     let until = Instant::now() + HANDSHAKE_WITHIN;
     let Some(mut stream) = secure(stream, &stay, until).await else {
         return;
     };
-    let end = speak(&mut stream, dialled, &stay, until).await;
+    let end = speak(&mut stream, &stay, until).await;
     tracing::debug!(?end, "client connection ended");
     if matches!(end, End::Closed) {
         Box::pin(linger(stream, stay.requests.buffers())).await;
@@ -73,14 +69,9 @@ async fn secure<R: Requests<Outlet>>(
     None
 }
 
-async fn speak<R: Requests<Outlet>>(
-    stream: &mut Stream,
-    dialled: SocketAddr,
-    stay: &Stay<R>,
-    until: Instant,
-) -> End {
+async fn speak<R: Requests<Outlet>>(stream: &mut Stream, stay: &Stay<R>, until: Instant) -> End {
     let mut socket = Socket::new(stream);
-    let mut conversation = Conversation::new(stay, dialled);
+    let mut conversation = Conversation::new(stay);
     // The timer lives in a box of its own, which goes with the handshake.
     let greeting = greet(&mut socket, &mut conversation);
     match Box::pin(timeout_at(until, greeting)).await {
@@ -173,7 +164,7 @@ struct Claim {
 }
 
 impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
-    fn new(stay: &'a Stay<R>, dialled: SocketAddr) -> Self {
+    fn new(stay: &'a Stay<R>) -> Self {
         Self {
             stay,
             handshake: Handshake::new(stay.sessions.users.is_some()),
@@ -184,7 +175,7 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
                 // Until STARTUP, before which nothing is passed on.
                 version: stay.sessions.version_max(),
                 keyspace: None,
-                dialled,
+                dialled: stay.session.dialled,
             },
         }
     }

@@ -32,7 +32,7 @@ pub use config::Config;
 pub use listener::{Acceptor, Arrivals};
 pub use outlet::Outlet;
 pub use serve::serve;
-pub use sessions::{EventKind, Sessions};
+pub use sessions::Sessions;
 pub use users::{UserFault, Users};
 
 /// Whoever answers requests on one thread.

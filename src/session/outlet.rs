@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
 use super::state::State;
 use super::{Requests, answer};
 use crate::dispatch::{Client, Error};
-use crate::socket::Outbox;
+use crate::socket::{LARGE, Outbox};
 use crate::wire::header::{Direction, HEADER_LEN};
 use crate::wire::response::{Prefix, error};
 use crate::wire::{ClientStream, Opcode, Version, put};
@@ -21,12 +22,14 @@ const FORESEEN_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that wait for one client. Beyond it the client is cut off: it asked for answers in one go
 /// that it does not take. Above the largest frame, so that one answer always fits.
 const OUTBOX_MAX: usize = 320 * 1024 * 1024;
-/// Bytes that wait when an event comes. Beyond it the client is cut off: one that misses an event
-/// would go on with a schema that is gone.
+/// Bytes that wait when an event comes. Beyond it a client that should hear of the schema is cut off:
+/// it would go on with one that is gone. Other events it does not hear.
 const OUTBOX_EVENTS_MAX: usize = 16 * 1024 * 1024;
 
 /// One client, shared by its task, the registry and the answers on their way.
 pub(super) struct Session {
+    /// The address of ours that it dialled.
+    pub(super) dialled: SocketAddr,
     pub(super) outbox: Outbox,
     pub(super) state: RefCell<State>,
     /// Its place in the registry.
@@ -42,9 +45,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new<R: Requests<Outlet>>(requests: &Rc<R>) -> Rc<Self> {
+    pub(super) fn new<R: Requests<Outlet>>(requests: &Rc<R>, dialled: SocketAddr) -> Rc<Self> {
         let requests: Rc<dyn Requests<Outlet>> = Rc::<R>::clone(requests);
         Rc::new(Self {
+            dialled,
             outbox: Outbox::default(),
             state: RefCell::new(State::new()),
             place: Cell::new(0),
@@ -86,15 +90,14 @@ impl Session {
         }
     }
 
+    /// Whether too much waits for it to put an event behind that.
+    pub(super) fn is_far_behind(&self) -> bool {
+        OUTBOX_EVENTS_MAX < self.outbox.len()
+    }
+
     /// Sends an event to a client of this version.
-    pub(super) fn event(&self, version: Version, body: &[u8]) {
-        if OUTBOX_EVENTS_MAX < self.outbox.len() {
-            self.outbox.abort();
-            return;
-        }
-        self.put((version, -1), 0, Opcode::Event, |out| {
-            out.extend_from_slice(body);
-        });
+    pub(super) fn event(&self, version: Version, body: impl FnOnce(&mut Vec<u8>)) {
+        self.put((version, -1), 0, Opcode::Event, body);
     }
 
     /// Sends an error of the connection itself.
@@ -111,6 +114,31 @@ impl Session {
         opcode: Opcode,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.write(|requests| {
+            let failed = self.outbox.put(requests.buffers(), |out| {
+                let direction = Direction::Response;
+                let begun = put::begin(out, (version, direction), flags, stream, opcode);
+                let start = out.len();
+                body(out);
+                put::end(out, begun);
+                let written = HEADER_LEN + out.len() - start;
+                self.backlog.set(self.backlog.get() + written);
+                let usual = self.usual.get();
+                self.usual.set(written.max(usual - usual / 8));
+                match opcode {
+                    Opcode::Error => out.get(start..).and_then(|body| error_code(flags, body)),
+                    _ => None,
+                }
+            });
+            if let Some(code) = failed {
+                requests.metrics().client_error(code);
+            }
+        });
+    }
+
+    /// Has something written into the outbox, unless the client is gone; cuts it off if too much waits.
+    #[inline]
+    fn write(&self, write: impl FnOnce(&dyn Requests<Outlet>)) {
         if self.outbox.is_closed() {
             return;
         }
@@ -120,27 +148,31 @@ impl Session {
         if self.outbox.is_empty() {
             self.backlog.set(0);
         }
-        let failed = self.outbox.put(requests.buffers(), |out| {
-            let direction = Direction::Response;
-            let begun = put::begin(out, (version, direction), flags, stream, opcode);
-            let start = out.len();
-            body(out);
-            put::end(out, begun);
-            let written = HEADER_LEN + out.len() - start;
-            self.backlog.set(self.backlog.get() + written);
-            let usual = self.usual.get();
-            self.usual.set(written.max(usual - usual / 8));
-            match opcode {
-                Opcode::Error => out.get(start..).and_then(|body| error_code(flags, body)),
-                _ => None,
-            }
-        });
+        write(&*requests);
         if OUTBOX_MAX < self.outbox.len() {
             self.outbox.abort();
         }
-        if let Some(code) = failed {
-            requests.metrics().client_error(code);
-        }
+    }
+
+    /// Puts a RESULT that ends with `rest` into the outbox, which copies that only if it has to.
+    #[cold]
+    fn put_large(
+        &self,
+        (version, stream): (Version, i16),
+        flags: u8,
+        head: impl FnOnce(&mut Vec<u8>),
+        rest: &[u8],
+    ) {
+        self.write(|requests| {
+            let (mut first, way) = (Vec::new(), (version, Direction::Response));
+            let begun = put::begin(&mut first, way, flags, stream, Opcode::Result);
+            head(&mut first);
+            put::end_before(&mut first, begun, rest.len());
+            self.outbox.pass(requests.buffers(), &first, rest);
+            let written = first.len() + rest.len();
+            self.backlog.set(self.backlog.get() + written);
+            self.usual.set(written.max(self.usual.get()));
+        });
     }
 }
 
@@ -184,6 +216,24 @@ impl Client for Outlet {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         self.0.put((version, stream.0), flags, opcode, body);
+        self.answered();
+    }
+
+    #[inline]
+    fn pass(
+        &self,
+        to: (Version, ClientStream),
+        flags: u8,
+        head: impl FnOnce(&mut Vec<u8>),
+        rest: &[u8],
+    ) {
+        if rest.len() < LARGE {
+            return self.answer(to, flags, Opcode::Result, |out| {
+                head(out);
+                out.extend_from_slice(rest);
+            });
+        }
+        self.0.put_large((to.0, to.1.0), flags, head, rest);
         self.answered();
     }
 

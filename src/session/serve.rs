@@ -67,9 +67,10 @@ fn seat<R: Requests<Outlet>>(
     requests: &Rc<R>,
 ) {
     let Arrival { stream, seat } = arrival;
-    match TcpStream::from_std(stream) {
-        Ok(stream) => {
-            let stay = Stay::new(sessions, requests);
+    let dialled = stream.local_addr();
+    match dialled.and_then(|dialled| Ok((dialled, TcpStream::from_std(stream)?))) {
+        Ok((dialled, stream)) => {
+            let stay = Stay::new(sessions, requests, dialled);
             tasks.spawn_local(async move {
                 converse(stream, stay).await;
                 drop(seat);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,31 +14,11 @@ use super::{Config, Requests, Users};
 use crate::socket::tls;
 use crate::telemetry::Throttle;
 use crate::wire::request::register::Events;
+use crate::wire::response::event::put_up;
 use crate::wire::{Cursor, Version, put};
 
 /// One log line a cause and thread in this time.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-
-/// What an event tells of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum EventKind {
-    /// `SCHEMA_CHANGE`.
-    Schema,
-    /// `STATUS_CHANGE`.
-    Status,
-    /// `TOPOLOGY_CHANGE`.
-    Topology,
-}
-
-impl EventKind {
-    const fn is_in(self, events: Events) -> bool {
-        match self {
-            Self::Schema => events.schema,
-            Self::Status => events.status,
-            Self::Topology => events.topology,
-        }
-    }
-}
 
 /// All open sessions of one thread.
 #[derive(Debug)]
@@ -94,25 +75,53 @@ impl Sessions {
         });
     }
 
-    /// Sends an event to the clients that registered for its kind: `body` is a whole EVENT body as
-    /// version 4 has it.
-    pub fn event(&self, kind: EventKind, body: &[u8]) {
-        let for_v3 = match kind {
-            EventKind::Schema => schema_for_v3(body),
-            EventKind::Status | EventKind::Topology => Cow::Borrowed(body),
-        };
+    /// Tells the clients that registered for it of a change of the schema: `body` is a whole EVENT
+    /// body as version 4 has it.
+    pub fn schema_changed(&self, body: &[u8]) {
+        let for_v3 = schema_for_v3(body);
+        self.each_registered(
+            |events| events.schema,
+            |session, version| {
+                let body = match version {
+                    Version::V3 => &for_v3,
+                    Version::V4 | Version::V5 => body,
+                };
+                if session.is_far_behind() {
+                    return session.outbox.abort();
+                }
+                session.event(version, |out| out.extend_from_slice(body));
+            },
+        );
+    }
+
+    /// Tells the clients that registered for it that the one node they see is up: each under the
+    /// address that it dialled, by which it knows the node. They are never told that it is down
+    /// (`docs/EVENTS.md`).
+    pub fn serves_again(&self) {
+        self.each_registered(
+            |events| events.status,
+            |session, version| {
+                if !session.is_far_behind() {
+                    session.event(version, |out| put_up(out, session.dialled));
+                }
+            },
+        );
+    }
+
+    fn each_registered(
+        &self,
+        wants: impl Fn(Events) -> bool,
+        mut tell: impl FnMut(&Session, Version),
+    ) {
         self.each(|session| {
             let (events, version) = {
                 let state = session.state.borrow();
                 (state.events, state.version)
             };
-            if !kind.is_in(events) {
-                return;
-            }
-            match version {
-                Some(version @ Version::V3) => session.event(version, &for_v3),
-                Some(version) => session.event(version, body),
-                None => {}
+            if let Some(version) = version
+                && wants(events)
+            {
+                tell(session, version);
             }
         });
     }
@@ -194,8 +203,8 @@ pub(super) struct Stay<R: Requests<Outlet>> {
 }
 
 impl<R: Requests<Outlet>> Stay<R> {
-    pub(super) fn new(sessions: &Rc<Sessions>, requests: &Rc<R>) -> Self {
-        let session = Session::new(requests);
+    pub(super) fn new(sessions: &Rc<Sessions>, requests: &Rc<R>, dialled: SocketAddr) -> Self {
+        let session = Session::new(requests, dialled);
         sessions.enter(&session);
         requests.metrics().client_connected();
         Self {

@@ -1,7 +1,9 @@
 //! Memory that all sockets of one thread share.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::rc::{Rc, Weak};
 
+use super::part::Part;
 use crate::wire::coding::{ROOM_KEPT_MAX, Tools};
 
 /// Bytes of one read. Large enough that pipelined requests come in one call.
@@ -22,6 +24,8 @@ pub struct Buffers {
     /// Where a compressed body is opened.
     room: RefCell<Vec<u8>>,
     tools: RefCell<Tools>,
+    /// The large frame that was read last, as long as somebody holds it.
+    large: RefCell<Weak<Vec<u8>>>,
 }
 
 impl Default for Buffers {
@@ -32,6 +36,7 @@ impl Default for Buffers {
             spare: Cell::default(),
             room: RefCell::default(),
             tools: RefCell::default(),
+            large: RefCell::default(),
         }
     }
 }
@@ -55,6 +60,16 @@ impl Buffers {
     /// What compressing needs.
     pub(super) fn tools(&self) -> RefMut<'_, Tools> {
         self.tools.borrow_mut()
+    }
+
+    /// A large frame is handled from now on: [`Buffers::part`] finds what is passed on of it.
+    pub(super) fn show(&self, large: &Rc<Vec<u8>>) {
+        *self.large.borrow_mut() = Rc::downgrade(large);
+    }
+
+    /// These bytes without a copy, if they are of the large frame that was read last.
+    pub(super) fn part(&self, bytes: &[u8]) -> Option<Part> {
+        Part::of(self.large.borrow().upgrade()?, bytes)
     }
 
     /// An empty buffer, with room if a spare one was left.

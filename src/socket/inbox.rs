@@ -1,5 +1,8 @@
 //! What came off a socket and is no whole frame yet, and the way from bytes to frames.
 
+use std::rc::Rc;
+
+use super::part::LARGE;
 use super::{Buffers, Handler, Next};
 use crate::wire::coding::{Segment, open_body};
 use crate::wire::header::{FLAG_COMPRESSED, Header, HeaderFault};
@@ -118,9 +121,31 @@ impl Inbox {
 
     fn take_partial<H: Handler>(&mut self, buffers: &Buffers, handler: &mut H) -> Next {
         let partial = std::mem::take(&mut self.partial);
+        if LARGE <= partial.len() {
+            return self.take_large(partial, buffers, handler);
+        }
         let (rest, next) = self.scan(&partial, buffers, handler);
         let consumed = partial.len() - rest.len();
         self.partial = behind(partial, consumed);
+        next
+    }
+
+    /// The same, where the handler may keep the buffer.
+    #[cold]
+    fn take_large<H: Handler>(
+        &mut self,
+        partial: Vec<u8>,
+        buffers: &Buffers,
+        handler: &mut H,
+    ) -> Next {
+        let partial = Rc::new(partial);
+        buffers.show(&partial);
+        let (rest, next) = self.scan(&partial, buffers, handler);
+        let consumed = partial.len() - rest.len();
+        self.partial = match Rc::try_unwrap(partial) {
+            Ok(partial) => behind(partial, consumed),
+            Err(kept) => kept[consumed..].to_vec(),
+        };
         next
     }
 
@@ -166,17 +191,24 @@ fn open<H: Handler>(
 ) -> Next {
     buffers.in_room(
         |room| match open_body(compression, frame.body, handler.limit(), room) {
-            Ok(()) => handler.frame(Frame {
-                header: Header {
-                    flags: frame.header.flags & !FLAG_COMPRESSED,
-                    length: room.len(),
-                    ..frame.header
-                },
-                body: room,
-            }),
+            Ok(()) if LARGE <= room.len() => {
+                let body = Rc::new(std::mem::take(room));
+                buffers.show(&body);
+                handler.frame(opened(frame.header, &body))
+            }
+            Ok(()) => handler.frame(opened(frame.header, room)),
             Err(fault) => refuse(fault.into(), handler),
         },
     )
+}
+
+fn opened(header: Header, body: &[u8]) -> Frame<'_> {
+    let header = Header {
+        flags: header.flags & !FLAG_COMPRESSED,
+        length: body.len(),
+        ..header
+    };
+    Frame { header, body }
 }
 
 fn refuse<H: Handler>(fault: HeaderFault, handler: &mut H) -> Next {

@@ -3,11 +3,13 @@
 //! Clients and nodes are driven alike, each by one task. Reading goes through a scratch buffer that
 //! all sockets of the thread share, so an idle connection holds no buffer; only a frame that is cut
 //! by the end of a read is copied to a buffer of its own. Answers and requests collect in an
-//! [`Outbox`] and leave with one `write` once all tasks that were ready have run.
+//! [`Outbox`] and leave with one `write` once all tasks that were ready have run. A large frame is
+//! held once: who passes it on shares that buffer.
 
 mod buffers;
 mod inbox;
 mod outbox;
+mod part;
 mod stream;
 pub mod tls;
 
@@ -24,6 +26,7 @@ use inbox::Inbox;
 
 pub use buffers::Buffers;
 pub use outbox::Outbox;
+pub use part::LARGE;
 pub use stream::Stream;
 
 /// Reads in a row before other tasks of the thread get their turn.
@@ -191,7 +194,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         buffers: &Buffers,
     ) -> Poll<std::io::Result<()>> {
         outbox.seal(buffers);
-        while let Some(bytes) = outbox.unsent() {
+        while let Some(bytes) = outbox.unsent(buffers) {
             let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &bytes))?;
             drop(bytes);
             if sent == 0 {

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::task::LocalSet;
 
-use super::{Buffers, Handler, Next, Outbox, Socket};
+use super::{Buffers, End, Handler, LARGE, Next, Outbox, Socket};
+use crate::wire::coding::PAYLOAD_MAX;
 use crate::wire::header::{Direction, HEADER_LEN, HeaderFault};
-use crate::wire::{Coding, Frame, Opcode, Version, put};
+use crate::wire::{Coding, Compression, Frame, Opcode, Version, put};
 
 /// Keeps what arrives; pauses before every third frame until it is looked at again.
 #[derive(Default)]
@@ -57,13 +58,24 @@ fn put_frame(outbox: &Outbox, buffers: &Buffers, body: &[u8]) {
 
 /// What an outbox of this coding sends: a STARTUP as it is, then these bodies.
 async fn sent(coding: Coding, bodies: &[Vec<u8>]) -> Vec<u8> {
-    let (mine, mut theirs) = duplex(1024);
-    let (outbox, buffers) = (Outbox::default(), Buffers::default());
-    put_frame(&outbox, &buffers, b"STARTUP");
-    outbox.change(coding);
+    let (outbox, buffers) = begun(coding);
     for body in bodies {
         put_frame(&outbox, &buffers, body);
     }
+    flushed(&outbox, &buffers).await
+}
+
+/// One that has begun with a STARTUP.
+fn begun(coding: Coding) -> (Outbox, Buffers) {
+    let (outbox, buffers) = (Outbox::default(), Buffers::default());
+    put_frame(&outbox, &buffers, b"STARTUP");
+    outbox.change(coding);
+    (outbox, buffers)
+}
+
+/// All that it sends, to one who takes little at a time.
+async fn flushed(outbox: &Outbox, buffers: &Buffers) -> Vec<u8> {
+    let (mine, mut theirs) = duplex(10_000);
     outbox.close();
     let read = async {
         let mut bytes = Vec::new();
@@ -73,9 +85,109 @@ async fn sent(coding: Coding, bodies: &[Vec<u8>]) -> Vec<u8> {
     let drive = async {
         let mut socket = Socket::new(mine);
         let mut kept = Kept::default();
-        let _end = socket.drive(&outbox, &buffers, &mut kept).await;
+        let _end = socket.drive(outbox, buffers, &mut kept).await;
     };
     tokio::join!(read, drive).0
+}
+
+/// Passes every frame on, behind these bytes.
+struct Passes<'a> {
+    head: &'a [u8],
+    to: &'a Outbox,
+    buffers: &'a Buffers,
+    left: usize,
+}
+
+impl Handler for Passes<'_> {
+    const DIRECTION: Direction = Direction::Request;
+
+    fn frame(&mut self, frame: Frame<'_>) -> Next {
+        let mut head = Vec::new();
+        let way = (Version::V4, Direction::Request);
+        let begun = put::begin(&mut head, way, 0, 1, Opcode::Query);
+        head.extend_from_slice(self.head);
+        put::end_before(&mut head, begun, frame.body.len());
+        self.to.pass(self.buffers, &head, frame.body);
+        self.left -= 1;
+        if self.left == 0 {
+            Next::Return
+        } else {
+            Next::Continue
+        }
+    }
+
+    fn fault(&mut self, fault: HeaderFault) {
+        panic!("{fault}");
+    }
+
+    fn limit(&self) -> usize {
+        10 * LARGE
+    }
+}
+
+/// What an outbox of this coding sends when these bodies are passed on to it from another socket.
+async fn passed(coding: Coding, from: Coding, head: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
+    let (outbox, buffers) = begun(coding);
+    let (mine, mut theirs) = duplex(4 * LARGE);
+    let mut plain = Vec::new();
+    for body in bodies {
+        let way = (Version::V4, Direction::Request);
+        let begun = put::begin(&mut plain, way, 0, 1, Opcode::Query);
+        plain.extend_from_slice(body);
+        put::end(&mut plain, begun);
+    }
+    let mut wire = Vec::new();
+    from.seal(&plain, &mut wire, &mut buffers.tools());
+    let write = async {
+        theirs.write_all(&wire).await.unwrap();
+    };
+    let drive = async {
+        let mut socket = Socket::new(mine);
+        socket.change(from);
+        let mut passes = Passes {
+            head,
+            to: &outbox,
+            buffers: &buffers,
+            left: bodies.len(),
+        };
+        let end = socket
+            .drive(&Outbox::default(), &buffers, &mut passes)
+            .await;
+        assert!(matches!(end, End::Returned), "{end:?}");
+    };
+    tokio::join!(write, drive);
+    flushed(&outbox, &buffers).await
+}
+
+#[tokio::test]
+async fn a_frame_that_is_shared_travels_as_if_it_were_copied() {
+    let mixed = |size: usize| -> Vec<u8> {
+        (0..size)
+            .map(|at| ((at * at) >> 5).to_le_bytes()[0])
+            .collect()
+    };
+    let bodies: Vec<_> = [7, LARGE, 0, 300, LARGE + 200_000, LARGE - 1, 80_000]
+        .map(mixed)
+        .into();
+    let read = [
+        Coding::Plain,
+        Coding::Bodies(Compression::Lz4),
+        Coding::Segments { lz4: false },
+    ];
+    for head in [0, PAYLOAD_MAX - HEADER_LEN, 300_000] {
+        let head = mixed(head);
+        let copied: Vec<_> = bodies
+            .iter()
+            .map(|body| [&head[..], body].concat())
+            .collect();
+        for coding in Coding::ALL {
+            let copied = sent(coding, &copied).await;
+            for from in read {
+                let passed = passed(coding, from, &head, &bodies).await;
+                assert!(passed == copied, "from {from:?} to {coding:?}");
+            }
+        }
+    }
 }
 
 /// What arrives when those bytes come in pieces of this size.

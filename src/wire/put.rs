@@ -28,7 +28,14 @@ pub fn begin(
 /// Ends a frame: the length becomes what was written since [`begin`].
 #[inline]
 pub fn end(out: &mut [u8], begun: Begun) {
-    let length = u32::try_from(out.len().saturating_sub(begun.body)).unwrap_or(u32::MAX);
+    end_before(out, begun, 0);
+}
+
+/// Ends a frame of which so many bytes follow from elsewhere.
+#[inline]
+pub fn end_before(out: &mut [u8], begun: Begun, rest: usize) {
+    let written = out.len().saturating_sub(begun.body);
+    let length = u32::try_from(written.saturating_add(rest)).unwrap_or(u32::MAX);
     let at = begun.body.saturating_sub(4);
     if let Some(place) = out.get_mut(at..begun.body) {
         place.copy_from_slice(&length.to_be_bytes());

@@ -121,6 +121,39 @@ impl Coding {
             Self::Segments { lz4 } => segments::seal(lz4, frames, out, tools),
         }
     }
+
+    /// How a frame that is longer than a segment holds is wrapped bit by bit, where it can be.
+    #[must_use]
+    pub const fn parts(self) -> Option<Parts> {
+        match self {
+            Self::Plain => Some(Parts::Plain),
+            Self::Segments { lz4 } => Some(Parts::Segments { lz4 }),
+            // Its header says how long the compressed body is.
+            Self::Bodies(_) => None,
+        }
+    }
+}
+
+/// How one long frame is wrapped in parts that need not be there at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Parts {
+    /// As it is.
+    Plain,
+    /// In segments of its own. Each part but the last is as long as some payloads.
+    Segments {
+        /// Whether payloads are compressed.
+        lz4: bool,
+    },
+}
+
+impl Parts {
+    /// Wraps one part, behind what is in `out`.
+    pub fn seal(self, part: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {
+        match self {
+            Self::Plain => out.extend_from_slice(part),
+            Self::Segments { lz4 } => segments::seal_part(lz4, part, out, tools),
+        }
+    }
 }
 
 /// What compressing needs to be given: tables that are expensive to make.

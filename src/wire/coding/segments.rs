@@ -103,14 +103,20 @@ pub(super) fn seal(lz4: bool, frames: &[u8], out: &mut Vec<u8>, tools: &mut Tool
         begun = end;
         end = next;
         if PAYLOAD_MAX < frame.len() {
-            for part in frame.chunks(PAYLOAD_MAX) {
-                put(lz4, false, part, out, tools);
-            }
+            seal_part(lz4, frame, out, tools);
             begun = end;
         }
     }
     share(begun, end, out, tools);
     debug_assert_eq!(end, frames.len(), "only whole frames are sealed");
+}
+
+/// Wraps a part of a frame that is longer than a segment holds. Each part but the last is as long as
+/// some payloads are.
+pub(super) fn seal_part(lz4: bool, part: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {
+    for payload in part.chunks(PAYLOAD_MAX) {
+        put(lz4, false, payload, out, tools);
+    }
 }
 
 fn put(lz4: bool, is_self_contained: bool, payload: &[u8], out: &mut Vec<u8>, tools: &mut Tools) {

@@ -1,28 +1,41 @@
 //! SUPPORTED: what the proxy itself offers, never what a node does (trap 20); and what a node says of
-//! its versions.
+//! itself, for the proxy alone.
 
 use crate::wire::{Compression, Cursor, Malformed, Version, put};
+
+/// Every key of a node's SUPPORTED with each of its values, in order.
+///
+/// # Errors
+/// If the body is malformed.
+pub fn each<'a>(
+    mut cursor: Cursor<'a>,
+    mut see: impl FnMut(&'a str, &'a str),
+) -> Result<(), Malformed> {
+    for _ in 0..cursor.u16()? {
+        let key = cursor.string()?;
+        for _ in 0..cursor.u16()? {
+            see(key, cursor.string()?);
+        }
+    }
+    Ok(())
+}
 
 /// The highest version that both a node and this program speak, by the node's list; `None` without
 /// one. Versions in beta do not count.
 ///
 /// # Errors
 /// If the body is malformed.
-pub fn versions(mut cursor: Cursor<'_>) -> Result<Option<Version>, Malformed> {
+pub fn versions(cursor: Cursor<'_>) -> Result<Option<Version>, Malformed> {
     let mut highest = None;
-    for _ in 0..cursor.u16()? {
-        let is_versions = cursor.string()? == "PROTOCOL_VERSIONS";
-        for _ in 0..cursor.u16()? {
-            let text = cursor.string()?;
-            let number = text
-                .split_once('/')
-                .filter(|(_, name)| !name.contains("beta"));
-            let number = number.and_then(|(number, _)| number.parse().ok());
-            if is_versions {
-                highest = highest.max(number.and_then(Version::from_number));
-            }
+    each(cursor, |key, text| {
+        let number = text
+            .split_once('/')
+            .filter(|(_, name)| !name.contains("beta"));
+        let number = number.and_then(|(number, _)| number.parse().ok());
+        if key == "PROTOCOL_VERSIONS" {
+            highest = highest.max(number.and_then(Version::from_number));
         }
-    }
+    })?;
     Ok(highest)
 }
 
