@@ -3,6 +3,8 @@
 import asyncio
 import struct
 
+import pytest
+
 from fakes import VOID, Client, Fake, long_bytes, short_bytes, string
 from proxy import Proxy
 
@@ -76,6 +78,35 @@ def test_clients_are_offered_what_both_clusters_speak(tmp_path, request):
         await b.leave()
         await asyncio.to_thread(proxy.start)
         await until_offered(proxy, 4)
+        await asyncio.to_thread(proxy.stop)
+
+    asyncio.run(play())
+
+
+def test_a_node_that_is_about_to_leave_does_not_change_what_clients_are_offered(tmp_path, request):
+    async def play():
+        a, b = await Fake("A").start(), await Fake("B").start()
+        a.versions = b.versions = (3, 4, 5)
+        proxy = Proxy(tmp_path / "proxy", a.contact_point, b.contact_point, workers=1)
+        request.addfinalizer(proxy.stop)
+        await asyncio.to_thread(proxy.start)
+        await asyncio.to_thread(proxy.wait_ready)
+        await until_offered(proxy, 5)
+        startup = struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")
+        opcode, _, (reader, _) = await first_answer(proxy.port, 5, 0x01, startup)
+        assert opcode == READY
+
+        # It lets new connections in, and answers whatever is asked with an ERROR.
+        b.is_leaving = True
+        b.hang_up()
+        while b.refused_options < 3:
+            await asyncio.sleep(0.1)
+        assert await offered(proxy) == 5
+        b.is_leaving = False
+        await asyncio.to_thread(proxy.wait_cluster, "B", lambda it: it["connected"], 10)
+        assert await offered(proxy) == 5
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.5)
         await asyncio.to_thread(proxy.stop)
 
     asyncio.run(play())

@@ -34,6 +34,8 @@ class Fake:
         self.name = name
         self.ready_after = self.prepared_after = self.applied_after = 0
         self.versions = (3, 4)
+        # It lets clients in and tells whoever asks for its options that it shuts down: so often so far.
+        self.is_leaving, self.refused_options = False, 0
         # What SUPPORTED says beside the versions.
         self.options = {}
         # So many of the next requests for data are answered UNPREPARED, with these flags and what they announce.
@@ -114,6 +116,9 @@ class Fake:
         if opcode == 0x01:
             await asyncio.sleep(self.ready_after)
             return 0x02, b""
+        if opcode == 0x05 and self.is_leaving:
+            self.refused_options += 1
+            return 0x00, struct.pack(">i", 0x1001) + string("Server is shutting down")
         if opcode == 0x05:
             options = {"PROTOCOL_VERSIONS": [f"{it}/v{it}" for it in self.versions]} | self.options
             told = (string(key) + struct.pack(">H", len(values)) + b"".join(map(string, values)) for key, values in options.items())

@@ -72,6 +72,10 @@ pub async fn register(line: &Line) -> Result<(), Failure> {
 pub async fn version_max(line: &Line) -> Result<Version, Failure> {
     let way = (line.version(), None);
     let reply = line.call(way, (0, Opcode::Options), |_| {}, WITHIN).await?;
+    // One that is about to leave answers anything with an ERROR, which says nothing of versions.
+    if let Some((code, message)) = reply.error() {
+        return Err(Failure::Unteachable { code, message });
+    }
     let offered = reply.content().and_then(supported::versions);
     let offered = offered.map_err(|fault| Lost::Broken(fault.to_string()))?;
     Ok(offered.unwrap_or(way.0))
