@@ -1,20 +1,31 @@
 """gocql's own integration tests through the proxy: whatever passes directly must pass.
 
-The lists in `suite/` are what passed against one cluster directly; with SUITE_DIRECTLY=1 they are made anew.
+The lists in `suite/` are what passed against one cluster directly; with SUITE_DIRECTLY=1 they are made anew. The
+large ones run it directly first, each time.
 """
 
+import functools
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 
 import pytest
+from cassandra.auth import PlainTextAuthProvider
 
-from clusters import WORK
+from certificates import pack
+from clusters import WORK, Node
+from proxy import BINARY
 
 HERE = pathlib.Path(__file__).resolve().parent / "suite"
 MODULE = "github.com/apache/cassandra-gocql-driver/v2"
-PROGRAM = WORK / "drivers" / "suite"
+# By the tag that they are built with: in one program, some tests of either would fail for the other's.
+PROGRAMS = {tag: WORK / "drivers" / f"suite_{tag}" for tag in ("cassandra", "integration")}
+ADDRESS_C = "127.0.0.13"
+SUPERUSER = ("cassandra", "cassandra")
+# Fewer direct passes than these show that the suite did not run.
+LEAST = 100
 SECONDS_MAX = 400
 
 # Flags of the suite, the highest version that the proxy offers.
@@ -29,20 +40,32 @@ NOT_MEANT = {
     # by itself, and the client hears of the columns by METADATA_CHANGED.
     "TestPrepareExecuteMetadataChangedFlag",
 }
+# All that versions and compressions make possible.
+MATRIX = [
+    (version, compressor)
+    for version in (3, 4, 5)
+    for compressor in ("no-compression", "lz4", "snappy")
+    if (version, compressor) != (5, "snappy")
+]
 COMMON = ["-rf=1", "-clusterSize=1", "-autowait=500ms", "-gocql.cversion=5.0.6", "-gocql.timeout=20s"]
 
 
+@functools.cache
 def build():
-    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-    command = ["go", "test", "-mod=mod", "-c", "-tags", "cassandra", "-o", str(PROGRAM), MODULE]
-    subprocess.run(command, cwd=HERE, check=True, stdin=subprocess.DEVNULL)
+    """Where the suite's sources are, with its certificates."""
+    for tag, program in PROGRAMS.items():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        command = ["go", "test", "-mod=mod", "-c", "-tags", tag, "-o", str(program), MODULE]
+        subprocess.run(command, cwd=HERE, check=True, stdin=subprocess.DEVNULL)
     listed = ["go", "list", "-mod=mod", "-m", "-f", "{{.Dir}}", MODULE]
-    return subprocess.run(listed, cwd=HERE, check=True, capture_output=True, text=True).stdout.strip()
+    listed = subprocess.run(listed, cwd=HERE, check=True, capture_output=True, text=True)
+    return pathlib.Path(listed.stdout.strip())
 
 
-def passed(source, contact_point, flags):
+def passed(contact_point, flags, tag="cassandra"):
     """The names of the tests that passed, and what was said."""
-    command = [str(PROGRAM), "-test.v", f"-test.timeout={SECONDS_MAX}s", f"-cluster={contact_point}", *COMMON, *flags]
+    source = build()
+    command = [str(PROGRAMS[tag]), "-test.v", f"-test.timeout={SECONDS_MAX}s", f"-cluster={contact_point}", *COMMON, *flags]
     done = subprocess.run(
         command, cwd=source, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS_MAX + 30
     )
@@ -57,21 +80,101 @@ def drop_all(*nodes):
                 node.execute(f'DROP KEYSPACE IF EXISTS "{row.keyspace_name}"')
 
 
+@pytest.fixture
+def start_c(tmp_path):
+    """`start_c(kind)`: a cluster of its own with the suite's certificate, `--encrypted` or `--secured`."""
+    started = []
+
+    def start(kind):
+        keystore = tmp_path / "c.p12"
+        pack(pki("cassandra.crt"), pki("cassandra.key"), keystore)
+        context = ssl.create_default_context(cafile=pki("ca.crt"))
+        # The certificate names nobody by an address.
+        context.check_hostname = False
+        options = {"auth_provider": PlainTextAuthProvider(*SUPERUSER)} if kind == "--secured" else {}
+        c = Node("c", ADDRESS_C, started_with=(kind, str(keystore)), ssl_context=context, **options)
+        started.append(c)
+        c.stop()
+        c.start("--fresh")
+        return c
+
+    yield start
+    for c in started:
+        c.close()
+        c.stop()
+
+
+def pki(name):
+    return str(build() / "testdata" / "pki" / name)
+
+
+def told(name, said):
+    path = WORK / f"suite_{name}.log"
+    path.write_text(said)
+    return f"see {path}"
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_passes_directly_passes_through_the_proxy(a, b, start_proxy, variant):
     flags, offered = VARIANTS[variant]
-    source = build()
     direct = HERE / f"{variant}.txt"
     drop_all(a, b)
     if os.environ.get("SUITE_DIRECTLY"):
-        names, _ = passed(source, a.contact_point, flags)
+        names, _ = passed(a.contact_point, flags)
         direct.write_text("".join(f"{name}\n" for name in sorted(names)))
         drop_all(a)
     proxy = start_proxy(protocol_max=offered)
     proxy.wait_ready()
-    through, said = passed(source, f"127.0.0.1:{proxy.port}", flags)
+    through, said = passed(f"127.0.0.1:{proxy.port}", flags)
     # Other drivers cannot even read the schema of some of its tables.
     drop_all(a, b)
-    (WORK / f"suite_{variant}.log").write_text(said)
     failed = sorted(set(direct.read_text().split()) - NOT_MEANT - through)
-    assert failed == [], f"see {WORK}/suite_{variant}.log"
+    assert failed == [], told(variant, said)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "ssl"])
+def test_the_same_in_every_version_and_compression(a, b, start_proxy, start_c, tell, encrypted):
+    """With TLS the suite shows a certificate of its own, and the proxy wants it (mutual TLS)."""
+    single = start_c("--encrypted") if encrypted else a
+    tls = {"cert": pki("cassandra.crt"), "key": pki("cassandra.key"), "client_ca": pki("ca.crt")}
+    all_failed = {}
+    for version, compressor in MATRIX:
+        flags = [f"-proto={version}", f"-compressor={compressor}", *(["-runssl"] if encrypted else [])]
+        drop_all(a, b, single)
+        direct, _ = passed(single.contact_point, flags)
+        drop_all(single)
+        offered = "v5" if version == 5 else "v4"
+        proxy = start_proxy(protocol_max=offered, **({"tls": tls} if encrypted else {}))
+        proxy.wait_live()
+        proxy.wait_cluster("B", lambda it: it["connected"], 30)
+        through, said = passed(f"127.0.0.1:{proxy.port}", flags)
+        drop_all(a, b)
+        proxy.stop()
+        name = f"v{version}_{compressor}{'_ssl' if encrypted else ''}"
+        tell(f"{name}: {len(direct)} pass directly, {len(through)} through the proxy")
+        assert LEAST <= len(direct), name
+        if failed := sorted(direct - NOT_MEANT - through):
+            all_failed[name] = (failed, told(name, said))
+    assert all_failed == {}
+
+
+@pytest.mark.large
+def test_the_suite_logs_in(a, start_proxy, start_c, tmp_path):
+    """`-runauth`: directly, and at the proxy before the same cluster and one without roles."""
+    c = start_c("--secured")
+    flags = ["-proto=4", "-compressor=no-compression", "-runauth", "-runssl", "-test.run=^TestAuthentication$"]
+    assert passed(c.contact_point, flags, "integration")[0] == {"TestAuthentication"}
+    users, secret = tmp_path / "users", tmp_path / "secret"
+    user, password = SUPERUSER
+    users.write_text(subprocess.run([BINARY, "user", user], input=password, capture_output=True, text=True, check=True).stdout)
+    secret.write_text(password)
+    cluster_b = {
+        "tls": {"ca": pki("ca.crt"), "verify_hostname": False},
+        "auth": {"username": user, "password_file": str(secret)},
+    }
+    tls = {"cert": pki("cassandra.crt"), "key": pki("cassandra.key"), "client_ca": pki("ca.crt")}
+    proxy = start_proxy(a, c, cluster_b=cluster_b, tls=tls, auth={"mode": "service", "users": str(users)})
+    proxy.wait_cluster("B", lambda it: it["connected"], 30)
+    through, said = passed(f"127.0.0.1:{proxy.port}", flags, "integration")
+    assert through == {"TestAuthentication"}, told("auth", said)

@@ -1,6 +1,7 @@
 //! What operators decide about one cluster: its name, its nodes, how to reach them.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ impl Config {
     /// The default of [`Config::heartbeat`].
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
-    /// Plain connections of all threads to a node that has shards (S26).
-    pub const SEATS_MAX: usize = 16;
+    /// The default of the connections of all threads to the shards of one node (S26).
+    pub const SEATS_MAX: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
     /// A cluster of this name and these nodes, everything else by default.
     #[must_use]
@@ -56,7 +57,7 @@ impl Config {
             compression: None,
             tls: None,
             account: None,
-            seats_max: Self::SEATS_MAX / 2,
+            seats_max: Self::SEATS_MAX.get() / 2,
         }
     }
 

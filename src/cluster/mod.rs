@@ -199,7 +199,8 @@ impl<S: Sink> Cluster<S> {
         }
     }
 
-    /// Teaches a node a statement that it does not know, once for all who wait. Which node it is.
+    /// Teaches a node a statement of this keyspace that it does not know, once for all who wait. Which node
+    /// it is.
     ///
     /// # Errors
     /// If the PREPARE cannot be sent; then the sink hears nothing.
@@ -211,7 +212,9 @@ impl<S: Sink> Cluster<S> {
         id: Id,
         text: &str,
     ) -> Result<Asked, Refused> {
-        let (host, connection) = self.reach(target, version, keyspace)?;
+        let said = keyspace.filter(|_| version.has_keyspaces());
+        let bound_to = keyspace.filter(|_| !version.has_keyspaces());
+        let (host, connection) = self.reach(target, version, bound_to)?;
         let asked = connection.asked();
         let within = self.config.connect_timeout;
         let joined = host.waiting.borrow_mut().join(id, ticket, within);
@@ -221,7 +224,7 @@ impl<S: Sink> Cluster<S> {
         let body = |out: &mut Vec<u8>| {
             Prepare {
                 text,
-                keyspace: None,
+                keyspace: said,
             }
             .put(out, version);
         };

@@ -98,6 +98,11 @@ pub(super) fn cluster(
             ("snappy", Some(Some(Compression::Snappy))),
         ],
     );
+    let seats_max = r.count(
+        &key("max_connections_per_host"),
+        cluster::Config::SEATS_MAX,
+        1_024,
+    );
     let tls = tls::client(r, &key("tls"));
     let account = auth::account(r, &key("auth"), host);
     Some(cluster::Config {
@@ -110,7 +115,7 @@ pub(super) fn cluster(
         compression,
         tls,
         account,
-        seats_max: cluster::Config::SEATS_MAX / workers,
+        seats_max: seats_max.get() / workers,
     })
 }
 

@@ -27,7 +27,7 @@ pub(super) const KEYS: &[(&str, State)] = &[
     ("clusters.*.heartbeat", Built),
     ("clusters.*.compression", Built),
     ("clusters.*.state", Built),
-    ("clusters.*.max_connections_per_host", Later),
+    ("clusters.*.max_connections_per_host", Built),
     ("clusters.*.consistency", Later),
     ("clusters.*.auth.username", Built),
     ("clusters.*.auth.password_env", Built),

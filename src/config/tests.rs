@@ -388,6 +388,19 @@ fn all_workers_together_keep_to_what_a_node_may_have() {
         let told = config.clusters.iter().map(|it| it.1.seats_max);
         assert_eq!(Vec::from_iter(told), [seats; 2], "{workers}");
     }
+    let config = good(
+        "clusters: { a: { contact_points: [a], max_connections_per_host: 96 }, b: { contact_points: [b] } }\n\
+         workers: 4",
+    );
+    let told = config.clusters.iter().map(|it| it.1.seats_max);
+    assert_eq!(Vec::from_iter(told), [24, 4]);
+    let told = faults("clusters: { a: { contact_points: [a], max_connections_per_host: 0 } }");
+    assert_eq!(
+        told,
+        [
+            "x.yaml:1:64: clusters.a.max_connections_per_host: must be from 1 to 1024, found 0"
+        ]
+    );
 }
 
 #[test]

@@ -278,7 +278,7 @@ impl<C: Client> Desk<C> {
             return Err(Verdict::NotApplied);
         };
         let target = request.target(side, cluster.heeds_tokens());
-        let way = (request.version, request.keyspace());
+        let way = (request.version, request.bound_to());
         let kind = (request.flags, request.opcode());
         let sent = cluster.send(key, target, way, kind, |out| request.put(side, out));
         let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;

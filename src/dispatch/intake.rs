@@ -279,30 +279,33 @@ impl<C: Client> Desk<C> {
         intake: &Intake,
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Schema);
-        let mut body = Vec::with_capacity(frame.body.len());
-        let (known, keyspace) = match &intake.what {
+        let version = origin.version;
+        let (known, used, mut query) = match &intake.what {
             What::Execute(entry) => {
-                let parameters = Execute::parse(cursor, origin.version)?.parameters;
-                Query {
-                    text: &entry.template.text,
-                    parameters,
-                }
-                .put(&mut body, origin.version);
-                (&entry.known, entry.template.keyspace.as_deref())
+                let parameters = Execute::parse(cursor, version)?.parameters;
+                let text = &*entry.template.text;
+                let used = entry.template.keyspace.as_deref();
+                (&entry.known, used, Query { text, parameters })
             }
             What::Query(known) => {
-                body.extend_from_slice(cursor.rest());
-                (&**known, intake.keyspace.as_deref())
+                let query = Query::parse(cursor, version)?;
+                (&**known, intake.keyspace.as_deref(), query)
             }
             What::Batch(_) | What::Prepare(_) => return Ok(()),
         };
+        let keyspace = used.filter(|_| known.statement.needs_keyspace);
+        if version.has_keyspaces() {
+            query.parameters.keyspace = keyspace.or(query.parameters.keyspace);
+        }
+        let mut body = Vec::with_capacity(frame.body.len());
+        query.put(&mut body, version);
         let (done, outcome) = tokio::sync::oneshot::channel();
         let job = Job {
-            version: origin.version,
+            version,
             body,
             flags: frame.header.flags & !FLAG_PAYLOAD,
             keyspace: keyspace
-                .filter(|_| known.statement.needs_keyspace)
+                .filter(|_| !version.has_keyspaces())
                 .map(str::to_owned),
             statement: Arc::new(known.statement.clone()),
             until: std::time::Instant::now() + self.shared.config.deadlines.schema,

@@ -12,7 +12,8 @@ use crate::cluster::{Asked, Connection, HostId};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::Verdict;
 use crate::replay::Seq;
-use crate::wire::request::{Batch, Child, Execute, Query, What as Statement};
+use crate::statement::Class;
+use crate::wire::request::{Batch, Child, Execute, Prepare, Query, What as Statement};
 use crate::wire::{ClientStream, Consistency, Cursor, NodeStream, Opcode, Version};
 
 use super::table::Key;
@@ -210,18 +211,18 @@ impl<C> Request<C> {
         self.body.get(self.payload..).unwrap_or_default()
     }
 
-    /// The keyspace that the connection must be in, if any.
+    /// The keyspace that the text needs, if any.
     pub(super) fn keyspace(&self) -> Option<&str> {
         let needs = match &self.what {
             What::Batch(batch) => batch.needs_keyspace,
             What::Execute(entry) => {
-                if let crate::statement::Class::Use(keyspace) = &entry.known.statement.class {
+                if let Class::Use(keyspace) = &entry.known.statement.class {
                     return Some(keyspace);
                 }
                 false
             }
             What::Prepare(known) | What::Query(known) => {
-                if let crate::statement::Class::Use(keyspace) = &known.statement.class {
+                if let Class::Use(keyspace) = &known.statement.class {
                     return Some(keyspace);
                 }
                 known.statement.needs_keyspace
@@ -295,11 +296,17 @@ impl<C> Request<C> {
                 if let Ok(mut query) = Query::parse(cursor, self.version) {
                     query.parameters.timestamp = self.timestamp;
                     query.parameters.paging_state = self.untagged(query.parameters.paging_state);
+                    query.parameters.keyspace = self.said(query.parameters.keyspace);
                     query.put(out, self.version);
                 }
             }
             What::Batch(batched) => self.put_batch(batched, side, cursor, out),
-            What::Prepare(_) => out.extend_from_slice(self.content()),
+            What::Prepare(_) => {
+                if let Ok(mut prepare) = Prepare::parse(cursor, self.version) {
+                    prepare.keyspace = self.said(prepare.keyspace);
+                    prepare.put(out, self.version);
+                }
+            }
         }
     }
 
@@ -327,11 +334,33 @@ impl<C> Request<C> {
         execute.put(out, self.version);
     }
 
+    /// The keyspace that the connection must be in, if any: of USE, and where messages cannot say it.
+    pub(super) fn bound_to(&self) -> Option<&str> {
+        self.keyspace().filter(|_| !self.says_its_keyspace())
+    }
+
+    /// The keyspace that the message itself says to the node: the one that the client uses, or the
+    /// client's own word.
+    fn said<'a>(&'a self, own: Option<&'a str>) -> Option<&'a str> {
+        let used = self.keyspace().filter(|_| self.says_its_keyspace());
+        used.or(own)
+    }
+
+    fn says_its_keyspace(&self) -> bool {
+        let class = match &self.what {
+            What::Batch(_) => None,
+            What::Execute(entry) => Some(&entry.known.statement.class),
+            What::Prepare(known) | What::Query(known) => Some(&known.statement.class),
+        };
+        self.version.has_keyspaces() && !matches!(class, Some(Class::Use(_)))
+    }
+
     fn put_batch(&self, batched: &Batched, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
         let Ok(mut batch) = Batch::parse(cursor, self.version) else {
             return;
         };
         batch.timestamp = self.timestamp;
+        batch.keyspace = self.said(batch.keyspace);
         batch.put_head(out);
         for (child, entry) in batch.children().zip(&batched.entries) {
             match entry.as_ref().and_then(|entry| entry.called(side)) {

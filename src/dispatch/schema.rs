@@ -31,7 +31,7 @@ pub struct Job {
     pub body: Vec<u8>,
     /// The client's header flags.
     pub flags: u8,
-    /// The keyspace that the text needs.
+    /// The keyspace that the connection must be in, if any.
     pub keyspace: Option<String>,
     /// What the text means.
     pub statement: Arc<Statement>,

@@ -51,6 +51,12 @@ impl Version {
         }
     }
 
+    /// Whether a request can say its own keyspace.
+    #[must_use]
+    pub const fn has_keyspaces(self) -> bool {
+        matches!(self, Self::V5)
+    }
+
     /// The version of this number, direction bit already cleared.
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {

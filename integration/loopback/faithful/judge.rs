@@ -43,7 +43,7 @@ pub(crate) struct Sent<'a> {
     /// What it executes.
     pub(crate) prepared: &'a [Prepared],
     pub(crate) route: Route,
-    /// The keyspace that the node's connection has to be in.
+    /// The keyspace that the node's connection has to be in, or in version 5 the message has to say.
     pub(crate) keyspace: Option<&'static str>,
 }
 
@@ -113,7 +113,10 @@ impl Judge {
             self.lessons(side, &arrived[side])?;
             match own {
                 Some(own) => {
-                    self.remember(side, &own);
+                    if let Message::Prepare { text, .. } = sent.message {
+                        let keyspace = sent.keyspace.map(str::to_owned);
+                        self.remember(side, &own, (keyspace, text.clone()));
+                    }
                     self.own(side, sent, &own, nodes, &mut stamp)?;
                 }
                 None => same(is_due, false, || format!("{side} got nothing"))?,
@@ -126,28 +129,37 @@ impl Judge {
     fn lessons(&mut self, side: Side, arrived: &[Arrived]) -> Outcome<()> {
         for lesson in arrived {
             let got = &lesson.got;
-            let text = prepared_text(lesson);
+            let (text, _) = prepared_text(lesson);
             same(got.opcode, PREPARE, || format!("{side} got {got:02x?}"))?;
-            let known = (lesson.keyspace.clone(), text.clone());
+            let keyspace = lesson_keyspace(lesson)?;
+            let known = (keyspace.clone(), text.clone());
             let is_known = self.prepared.contains(&known);
             same(is_known, true, || format!("{side} was taught {known:?}"))?;
             let plain = Message::Prepare {
                 text,
                 keyspace: None,
             };
-            same(&got.body, &plain.bytes(got.version).0, || {
-                format!("how {side} was taught")
-            })?;
+            let mut bytes = plain.bytes(got.version).0;
+            if let Some(keyspace) = keyspace.filter(|_| got.version == 5) {
+                let length = u16::try_from(keyspace.len()).unwrap().to_be_bytes();
+                bytes.truncate(bytes.len() - 4);
+                bytes.extend([&[0, 0, 0, 1], &length[..], keyspace.as_bytes()].concat());
+            }
+            same(&got.body, &bytes, || format!("how {side} was taught"))?;
             same(got.flags, 0, || format!("flags of a lesson of {side}"))?;
-            self.remember(side, lesson);
+            self.remember(side, lesson, known);
         }
         Ok(())
     }
 
-    fn remember(&mut self, side: Side, arrived: &Arrived) {
+    fn remember(
+        &mut self,
+        side: Side,
+        arrived: &Arrived,
+        (keyspace, text): (Option<String>, String),
+    ) {
         if arrived.got.opcode == PREPARE && arrived.got.version == 5 {
-            let keyspace = arrived.keyspace.clone();
-            self.told.insert((side, keyspace, prepared_text(arrived)));
+            self.told.insert((side, keyspace, text));
         }
     }
 
@@ -167,7 +179,8 @@ impl Judge {
         same((got.version, got.flags), (ask.version, flags), || {
             format!("version and flags at {side}")
         })?;
-        same(arrived.keyspace.as_deref(), sent.keyspace, || {
+        let bound_to = sent.keyspace.filter(|_| ask.version < 5);
+        same(arrived.keyspace.as_deref(), bound_to, || {
             format!("the keyspace of the connection at {side}")
         })?;
         let mut expected = self.as_it_should_be(side, sent, nodes);
@@ -242,6 +255,11 @@ impl Judge {
             }
             Message::Prepare { .. } | Message::Query { .. } => {}
         }
+        if sent.ask.version == 5
+            && let Some(said) = message.keyspace()
+        {
+            *said = sent.keyspace.or(*said);
+        }
         if let Some(parameters) = message.parameters()
             && let Some(state) = &mut parameters.paging_state
         {
@@ -256,13 +274,25 @@ fn of<'a>(id: &[u8], sent: &'a Sent<'_>) -> &'a Prepared {
     sent.prepared.iter().find(|it| it.id == id).unwrap()
 }
 
-fn prepared_text(arrived: &Arrived) -> String {
-    let body = &arrived.got.body;
-    let start = crate::node::payload_len(&arrived.got);
-    let length = body[start..].first_chunk().copied().unwrap();
-    let length = u32::from_be_bytes(length) as usize;
-    let text = body[start + 4..start + 4 + length].to_vec();
-    String::from_utf8(text).unwrap()
+/// The text of a PREPARE, and what stands behind it.
+fn prepared_text(arrived: &Arrived) -> (String, &[u8]) {
+    let body = &arrived.got.body[crate::node::payload_len(&arrived.got)..];
+    let (length, body) = body.split_first_chunk().unwrap();
+    let (text, behind) = body.split_at(u32::from_be_bytes(*length) as usize);
+    (String::from_utf8(text.to_vec()).unwrap(), behind)
+}
+
+/// The keyspace that a PREPARE is meant in: the connection's, which in version 5 has none.
+fn lesson_keyspace(arrived: &Arrived) -> Outcome<Option<String>> {
+    if arrived.got.version < 5 {
+        return Ok(arrived.keyspace.clone());
+    }
+    same(arrived.keyspace.as_deref(), None, || {
+        "the keyspace of a connection of version 5".to_owned()
+    })?;
+    let said = prepared_text(arrived).1.split_at(4).1;
+    let name = said.get(2..).map(<[u8]>::to_vec);
+    Ok(name.map(|it| String::from_utf8(it).unwrap()))
 }
 
 /// They are the same.

@@ -104,6 +104,16 @@ impl Message {
         }
     }
 
+    /// The keyspace that it says, which an EXECUTE has none of.
+    pub(crate) fn keyspace(&mut self) -> Option<&mut Option<&'static str>> {
+        match self {
+            Self::Batch { last, .. } => Some(&mut last.keyspace),
+            Self::Prepare { keyspace, .. } => Some(keyspace),
+            Self::Query { parameters, .. } => Some(&mut parameters.last.keyspace),
+            Self::Execute { .. } => None,
+        }
+    }
+
     /// The body in this version, and where in it the timestamp stands, if there is one.
     pub(crate) fn bytes(&self, version: u8) -> (Vec<u8>, Option<usize>) {
         let mut body = Body {

@@ -142,6 +142,25 @@ async fn a_keyspace_without_a_name_costs_its_request_and_nothing_else() {
     }
 }
 
+/// Messages of version 5 say their keyspace: a connection for each is what older ones need (S26).
+#[tokio::test]
+async fn v5_clients_of_many_keyspaces_share_a_connection() {
+    staged(two_alike(), async |stage| {
+        let mut client = stage.client(Version::V5).await;
+        for keyspace in 0..40 {
+            let keyspace = format!("ks{keyspace}");
+            let insert = client.query("INSERT INTO t (k, v) VALUES (1, 2)", 1, Some(&keyspace));
+            assert_eq!(client.ask(0x07, &insert).await.body, [0, 0, 0, 1]);
+            client
+                .prepare_in(Some(&keyspace), "SELECT v FROM t WHERE k = 1")
+                .await;
+        }
+        let opened = stage.nodes.as_ref().map(|_, node| node.opened.get());
+        assert_eq!((opened.a, opened.b), (1, 1));
+    })
+    .await;
+}
+
 /// An empty id of columns is no id, though a side that was taught in version 4 has none either.
 #[tokio::test]
 async fn v5_a_client_that_knows_no_columns_is_always_told_them() {

@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) executed: RefCell<Vec<Executed>>,
     /// How often it was asked to prepare.
     pub(crate) prepares: Cell<usize>,
+    /// Connections that were let in.
+    pub(crate) opened: Cell<usize>,
     /// Connections that the node closed itself.
     pub(crate) closed: Cell<usize>,
 }
@@ -49,6 +51,7 @@ impl Node {
             stalls: Cell::new(false),
             executed: RefCell::default(),
             prepares: Cell::new(0),
+            opened: Cell::new(0),
             closed: Cell::new(0),
         })
     }
@@ -124,6 +127,7 @@ impl Node {
     pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut wire = Wire::new(stream, Version::V4);
         let mut undecodable = 0;
+        self.opened.set(self.opened.get() + 1);
         while let Some(got) = wire.read().await {
             let version = Version::from_number(got.version).unwrap();
             wire.version = version;
@@ -161,6 +165,9 @@ impl Node {
                         undecodable += 1;
                         ends = version == Version::V5 && 1 < undecodable;
                         error(PROTOCOL_ERROR)
+                    } else if query.parameters.keyspace == Some("") {
+                        // ClientState.cloneWithKeyspaceIfSet: there is no such keyspace.
+                        error(INVALID)
                     } else {
                         undecodable = 0;
                         match query.text {

@@ -94,7 +94,7 @@ impl Applier {
             };
             let version = self.line.version();
             let body = |out: &mut Vec<u8>| execute.put(out, version);
-            let reply = self.call(None, Opcode::Execute, body).await?;
+            let reply = self.call((version, None), Opcode::Execute, body).await?;
             if !self.forgot(&reply) {
                 return Ok(reply);
             }
@@ -109,14 +109,16 @@ impl Applier {
         timestamp: Option<i64>,
     ) -> Result<Reply, Trouble> {
         let values = (0 < statement.count).then(|| values(statement));
-        let parameters = parameters(record, values, timestamp);
+        let mut parameters = parameters(record, values, timestamp);
+        let version = self.line.version();
+        let keyspace = statement.keyspace.as_deref();
+        parameters.keyspace = keyspace.filter(|_| version.has_keyspaces());
         let query = Query {
             text: &statement.text,
             parameters,
         };
-        let version = self.line.version();
-        let keyspace = statement.keyspace.as_deref();
-        self.call(keyspace, Opcode::Query, |out| query.put(out, version))
+        let way = (version, keyspace);
+        self.call(way, Opcode::Query, |out| query.put(out, version))
             .await
     }
 
@@ -133,7 +135,7 @@ impl Applier {
         };
         let serial = record.serial.map(Consistency);
         let count = u16::try_from(children.len()).unwrap_or(u16::MAX);
-        let batch = Batch::of(
+        let mut batch = Batch::of(
             kind,
             count,
             Consistency(record.consistency),
@@ -144,8 +146,10 @@ impl Applier {
         for _ in 0..LESSONS_TRIED_MAX {
             let learnt = self.learn_all(children, keyspace).await?;
             let version = self.line.version();
+            batch.keyspace = keyspace.filter(|_| version.has_keyspaces());
             let body = |out: &mut Vec<u8>| put_batch(&batch, children, &learnt, (out, version));
-            let reply = self.call(keyspace, Opcode::Batch, body).await?;
+            let way = (version, keyspace);
+            let reply = self.call(way, Opcode::Batch, body).await?;
             if !self.forgot(&reply) {
                 return Ok(reply);
             }
@@ -155,11 +159,11 @@ impl Applier {
 
     async fn call(
         &self,
-        keyspace: Option<&str>,
+        (version, keyspace): (Version, Option<&str>),
         opcode: Opcode,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Reply, Trouble> {
-        let way = (self.line.version(), keyspace);
+        let way = (version, keyspace.filter(|_| !version.has_keyspaces()));
         Ok(self.line.call(way, (0, opcode), body, self.within).await?)
     }
 
