@@ -397,9 +397,7 @@ fn all_workers_together_keep_to_what_a_node_may_have() {
     let told = faults("clusters: { a: { contact_points: [a], max_connections_per_host: 0 } }");
     assert_eq!(
         told,
-        [
-            "x.yaml:1:64: clusters.a.max_connections_per_host: must be from 1 to 1024, found 0"
-        ]
+        ["x.yaml:1:65: clusters.a.max_connections_per_host: must be from 1 to 1024, found 0"]
     );
 }
 
