@@ -4,6 +4,7 @@ The lists in `suite/` are what passed against one cluster directly; with SUITE_D
 large ones run it directly first, each time.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -80,28 +81,29 @@ def drop_all(*nodes):
                 node.execute(f'DROP KEYSPACE IF EXISTS "{row.keyspace_name}"')
 
 
-@pytest.fixture
-def start_c(tmp_path):
-    """`start_c(kind)`: a cluster of its own with the suite's certificate, `--encrypted` or `--secured`."""
-    started = []
-
-    def start(kind):
-        keystore = tmp_path / "c.p12"
-        pack(pki("cassandra.crt"), pki("cassandra.key"), keystore)
-        context = ssl.create_default_context(cafile=pki("ca.crt"))
-        # The certificate names nobody by an address.
-        context.check_hostname = False
-        options = {"auth_provider": PlainTextAuthProvider(*SUPERUSER)} if kind == "--secured" else {}
-        c = Node("c", ADDRESS_C, started_with=(kind, str(keystore)), ssl_context=context, **options)
-        started.append(c)
-        c.stop()
-        c.start("--fresh")
-        return c
-
-    yield start
-    for c in started:
+@contextlib.contextmanager
+def running_c(folder, kind):
+    """A cluster of its own with the suite's certificate, `--encrypted` or `--secured`."""
+    keystore = folder / "c.p12"
+    pack(pki("cassandra.crt"), pki("cassandra.key"), keystore)
+    context = ssl.create_default_context(cafile=pki("ca.crt"))
+    # The certificate names nobody by an address.
+    context.check_hostname = False
+    options = {"auth_provider": PlainTextAuthProvider(*SUPERUSER)} if kind == "--secured" else {}
+    c = Node("c", ADDRESS_C, started_with=(kind, str(keystore)), ssl_context=context, **options)
+    c.stop()
+    c.start("--fresh")
+    try:
+        yield c
+    finally:
         c.close()
         c.stop()
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory):
+    with running_c(tmp_path_factory.mktemp("encrypted"), "--encrypted") as c:
+        yield c
 
 
 def pki(name):
@@ -132,37 +134,45 @@ def test_what_passes_directly_passes_through_the_proxy(a, b, start_proxy, varian
     assert failed == [], told(variant, said)
 
 
+def run_both(single, tls, a, b, start_proxy, tell, variant):
+    """Directly against `single`, then through a proxy; whatever passes directly must pass."""
+    version, compressor = variant
+    flags = [f"-proto={version}", f"-compressor={compressor}", *(["-runssl"] if tls else [])]
+    drop_all(a, b, single)
+    direct, _ = passed(single.contact_point, flags)
+    drop_all(single)
+    proxy = start_proxy(protocol_max="v5" if version == 5 else "v4", **({"tls": tls} if tls else {}))
+    proxy.wait_cluster("B", lambda it: it["connected"], 30)
+    through, said = passed(f"127.0.0.1:{proxy.port}", flags)
+    drop_all(a, b)
+    tell(f"{len(direct)} pass directly, {len(through)} through the proxy")
+    assert LEAST <= len(direct)
+    name = f"v{version}_{compressor}{'_ssl' if tls else ''}"
+    assert sorted(direct - NOT_MEANT - through) == [], told(name, said)
+
+
 @pytest.mark.large
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "ssl"])
-def test_the_same_in_every_version_and_compression(a, b, start_proxy, start_c, tell, encrypted):
-    """With TLS the suite shows a certificate of its own, and the proxy wants it (mutual TLS)."""
-    single = start_c("--encrypted") if encrypted else a
+@pytest.mark.parametrize("variant", MATRIX, ids="v{0[0]}-{0[1]}".format)
+def test_the_same_in_every_version_and_compression(a, b, start_proxy, tell, variant):
+    run_both(a, None, a, b, start_proxy, tell, variant)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("variant", MATRIX, ids="v{0[0]}-{0[1]}".format)
+def test_the_same_encrypted(a, b, encrypted, start_proxy, tell, variant):
+    """The suite shows a certificate of its own, and the proxy wants it (mutual TLS)."""
     tls = {"cert": pki("cassandra.crt"), "key": pki("cassandra.key"), "client_ca": pki("ca.crt")}
-    all_failed = {}
-    for version, compressor in MATRIX:
-        flags = [f"-proto={version}", f"-compressor={compressor}", *(["-runssl"] if encrypted else [])]
-        drop_all(a, b, single)
-        direct, _ = passed(single.contact_point, flags)
-        drop_all(single)
-        offered = "v5" if version == 5 else "v4"
-        proxy = start_proxy(protocol_max=offered, **({"tls": tls} if encrypted else {}))
-        proxy.wait_live()
-        proxy.wait_cluster("B", lambda it: it["connected"], 30)
-        through, said = passed(f"127.0.0.1:{proxy.port}", flags)
-        drop_all(a, b)
-        proxy.stop()
-        name = f"v{version}_{compressor}{'_ssl' if encrypted else ''}"
-        tell(f"{name}: {len(direct)} pass directly, {len(through)} through the proxy")
-        assert LEAST <= len(direct), name
-        if failed := sorted(direct - NOT_MEANT - through):
-            all_failed[name] = (failed, told(name, said))
-    assert all_failed == {}
+    run_both(encrypted, tls, a, b, start_proxy, tell, variant)
 
 
 @pytest.mark.large
-def test_the_suite_logs_in(a, start_proxy, start_c, tmp_path):
+def test_the_suite_logs_in(a, start_proxy, tmp_path):
     """`-runauth`: directly, and at the proxy before the same cluster and one without roles."""
-    c = start_c("--secured")
+    with running_c(tmp_path, "--secured") as c:
+        logs_in(a, c, start_proxy, tmp_path)
+
+
+def logs_in(a, c, start_proxy, tmp_path):
     flags = ["-proto=4", "-compressor=no-compression", "-runauth", "-runssl", "-test.run=^TestAuthentication$"]
     assert passed(c.contact_point, flags, "integration")[0] == {"TestAuthentication"}
     users, secret = tmp_path / "users", tmp_path / "secret"
