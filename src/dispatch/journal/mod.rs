@@ -66,7 +66,8 @@ impl<C: Client> Desk<C> {
         };
         let body = self.record(request, reason);
         let seq = queue.next_seq();
-        request.seq = Some(seq);
+        // One that is to take another's place is told nothing more.
+        request.seq.get_or_insert(seq);
         for side in owes.iter() {
             self.metrics.copy_kept(side);
         }
@@ -145,6 +146,15 @@ impl<C: Client> Desk<C> {
 
     /// The record of a request, from the client's own bytes.
     fn record(&self, request: &Request<C>, reason: Reason) -> Vec<u8> {
+        let is_forbidden = match &request.flow {
+            Flow::Write(write) => write.is_forbidden(),
+            Flow::Chain(_) | Flow::Read(_) => false,
+        };
+        let reason = if is_forbidden {
+            Reason::Unproven
+        } else {
+            reason
+        };
         let mut out = Vec::with_capacity(request.body.len() + RECORD_OVERHEAD);
         let draft = self.draft(request, reason);
         match &request.what {
@@ -181,7 +191,7 @@ impl<C: Client> Desk<C> {
 }
 
 /// Why a side owes a write that another side has.
-fn reason<C>(request: &Request<C>, owes: Sides) -> Reason {
+fn reason<C: Client>(request: &Request<C>, owes: Sides) -> Reason {
     let Flow::Write(write) = &request.flow else {
         return Reason::Failed;
     };
