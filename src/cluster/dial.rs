@@ -369,7 +369,7 @@ mod tests {
                 version: Version::V4,
                 compression: None,
                 tls: None,
-                account: None,
+                who: Who::Nobody,
                 purpose: &purpose,
                 within: Duration::from_secs(2),
             };

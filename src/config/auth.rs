@@ -152,7 +152,7 @@ mod tests {
         format!("{clusters}\n{}\n", auth.unwrap_or_default())
     }
 
-    fn users(folder: &TempDir) -> std::path::PathBuf {
+    fn users(folder: &TempDir) -> PathBuf {
         let path = folder.path().join("users");
         let hash = bcrypt::hash("x", 4).expect("a hash");
         std::fs::write(&path, format!("tom:{hash}\n")).expect("written");

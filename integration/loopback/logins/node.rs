@@ -60,7 +60,9 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn with(roles: &[(&str, &str)]) -> Rc<Self> {
         let node = Self::default();
-        roles.iter().for_each(|(name, password)| node.add(name, password));
+        roles
+            .iter()
+            .for_each(|(name, password)| node.add(name, password));
         node.add("helix", "service");
         Rc::new(node)
     }
@@ -172,7 +174,11 @@ impl Guest {
         let query = Query::parse(Cursor::new(body), Version::V4).ok()?;
         let node = &self.node;
         let name = self.name.clone().unwrap_or_default();
-        if node.drops.borrow().is_some_and(|it| query.text.contains(it)) {
+        if node
+            .drops
+            .borrow()
+            .is_some_and(|it| query.text.contains(it))
+        {
             return None;
         }
         let is_denied = |(of, what): &(String, &str)| *of == name && query.text.contains(what);

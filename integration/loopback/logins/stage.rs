@@ -62,7 +62,9 @@ impl Stage {
     async fn new(nodes: Pair<Rc<Node>>) -> Self {
         let Pair { a, b } = nodes;
         let sites = Pair::new(Site::open(a).await, Site::open(b).await);
-        let configs = sites.as_ref().map(|side, site| Some(Arc::new(config(side, site))));
+        let configs = sites
+            .as_ref()
+            .map(|side, site| Some(Arc::new(config(side, site))));
         let (to, reports) = mpsc::channel(1_024);
         let mut rules = policy::Config::default();
         rules.reads.strategy = ReadStrategy::Sticky {

@@ -32,7 +32,11 @@ mod tests {
     fn body(reason: Reason) -> Vec<u8> {
         let statements = [Child {
             text: "INSERT INTO t (k) VALUES (1)",
-            ..Child::default()
+            keyspace: None,
+            bind_types: 0,
+            values: &[],
+            count: 0,
+            named: false,
         }];
         let draft = Draft {
             origin: "test",
