@@ -87,7 +87,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
 async fn serve(config: &Config) -> Result<(), Error> {
     let mut session = config.session;
     let clusters = config.clusters.iter().map(|(_, it)| it);
-    session.clients_max = files::clients_max(session.clients_max, config.workers, clusters);
+    let of = (clusters, config.dispatch.passthrough);
+    session.clients_max = files::clients_max(session.clients_max, config.workers, of);
     let mut acceptor = Acceptor::bind(&session)?;
     let admin = (
         bind_admin(config).await?,

@@ -7,6 +7,7 @@ mod data_plane;
 mod node;
 mod outages;
 mod rights;
+mod secrets;
 mod stage;
 #[path = "../versions/wire.rs"]
 #[expect(dead_code, reason = "each test needs a part of it")]
