@@ -139,7 +139,8 @@ impl<S: Sink> Cluster<S> {
         }
     }
 
-    /// Begins a connection where there is none, so that the first request need not wait for all of it.
+    /// Begins a connection where there is none, so that the first request need not wait for all of it. A role
+    /// that was refused is tried at once.
     pub fn warm(&self, version: Version) {
         if let Some(guest) = &self.role {
             guest.out_until.set(None);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use helix_proxy::wire::request::{Credentials, Query};
+use helix_proxy::wire::request::{Credentials, Execute, Prepare, Query};
 use helix_proxy::wire::{Cursor, Version, put};
 
 use crate::wire::{Wire, raw};
@@ -53,6 +53,8 @@ pub(crate) struct Node {
     pub(crate) asked: RefCell<Vec<(String, bool)>>,
     /// Writes that were done, and who did them.
     pub(crate) done: RefCell<Vec<(String, String)>>,
+    /// What it was taught, by id.
+    taught: RefCell<HashMap<Vec<u8>, String>>,
     /// Connections of each role that are open.
     pub(crate) open: RefCell<HashMap<String, usize>>,
 }
@@ -98,6 +100,20 @@ impl Node {
         self.open.borrow().get(name).copied().unwrap_or_default()
     }
 
+    /// It has no variables.
+    fn learn(&self, body: &[u8]) -> Vec<u8> {
+        let text = Prepare::parse(Cursor::new(body), Version::V4).unwrap().text;
+        let id = text.bytes().map(|it| it ^ 0x55).rev().collect::<Vec<_>>();
+        self.taught.borrow_mut().insert(id.clone(), text.to_owned());
+        let mut out = Vec::new();
+        put::i32(&mut out, 4);
+        put::short_bytes(&mut out, &id);
+        for number in [0, 0, 0, 4, 0] {
+            put::i32(&mut out, number);
+        }
+        out
+    }
+
     async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut guest = Guest {
             node: Rc::clone(&self),
@@ -120,6 +136,8 @@ impl Node {
                 0x0F => Some(guest.says(&got.body)),
                 0x05 => Some((SUPPORTED, vec![0, 0])),
                 0x07 => guest.query(&got.body),
+                0x09 => Some((RESULT, self.learn(&got.body))),
+                0x0A => guest.execute(&got.body),
                 _ => Some((READY, Vec::new())),
             };
             let Some((opcode, body)) = answer else {
@@ -172,22 +190,35 @@ impl Guest {
 
     fn query(&self, body: &[u8]) -> Option<(u8, Vec<u8>)> {
         let query = Query::parse(Cursor::new(body), Version::V4).ok()?;
+        self.run(query.text)
+    }
+
+    fn execute(&self, body: &[u8]) -> Option<(u8, Vec<u8>)> {
+        let execute = Execute::parse(Cursor::new(body), Version::V4).ok()?;
+        let text = self.node.taught.borrow().get(execute.id).cloned();
+        match text {
+            Some(text) => self.run(&text),
+            None => {
+                let (opcode, mut body) = refusal(0x2500, "never heard of it");
+                put::short_bytes(&mut body, execute.id);
+                Some((opcode, body))
+            }
+        }
+    }
+
+    fn run(&self, text: &str) -> Option<(u8, Vec<u8>)> {
         let node = &self.node;
         let name = self.name.clone().unwrap_or_default();
-        if node
-            .drops
-            .borrow()
-            .is_some_and(|it| query.text.contains(it))
-        {
+        if node.drops.borrow().is_some_and(|it| text.contains(it)) {
             return None;
         }
-        let is_denied = |(of, what): &(String, &str)| *of == name && query.text.contains(what);
+        let is_denied = |(of, what): &(String, &str)| *of == name && text.contains(what);
         if node.denied.borrow().iter().any(is_denied) {
-            let text = format!("User {name} has no MODIFY permission");
-            return Some(refusal(UNAUTHORIZED, &text));
+            let sentence = format!("User {name} has no MODIFY permission");
+            return Some(refusal(UNAUTHORIZED, &sentence));
         }
         let mut out = Vec::new();
-        if query.text.contains("system.local") {
+        if text.contains("system.local") {
             let cells: [&[u8]; 7] = [
                 b"fake", b"3.4.5", b"dc1", b"Murmur3", b"r1", b"4.1.0", &[0; 16],
             ];
@@ -195,13 +226,13 @@ impl Guest {
                 put::i32(&mut out, number);
             }
             cells.iter().for_each(|cell| put::bytes(&mut out, cell));
-        } else if query.text.contains("system") {
+        } else if text.contains("system") {
             for number in [2, 4, 6, 0] {
                 put::i32(&mut out, number);
             }
         } else {
             let mut done = node.done.borrow_mut();
-            done.push((name, query.text.to_owned()));
+            done.push((name, text.to_owned()));
             put::i32(&mut out, 1);
         }
         Some((RESULT, out))

@@ -6,7 +6,7 @@ use helix_proxy::pair::{Pair, Side};
 use helix_proxy::policy::View;
 
 use crate::node::{Node, UNAUTHORIZED, eventually};
-use crate::stage::{Stage, WRITE_WITHIN, staged, staged_over};
+use crate::stage::{Stage, WRITE_WITHIN, insert, staged, staged_over};
 
 const WRITE_TIMEOUT: i32 = 0x1100;
 
@@ -87,6 +87,38 @@ async fn what_no_cluster_answered_is_replayed_where_the_like_was_taken_before() 
             eventually(|| stage.node(side).doers("VALUES (2)") == ["helix"]).await;
         }
         assert!(stage.letters().await.is_empty());
+    })
+    .await;
+}
+
+/// An id that one role was given may be used by all, as in a server; what it does it does as who asks.
+#[tokio::test]
+async fn what_is_prepared_is_run_by_who_asks_for_it() {
+    let nodes = || Node::with(&[("tom", "in"), ("ann", "too")]);
+    staged_over(Pair::new(nodes(), nodes()), async |stage| {
+        for side in Side::ALL {
+            stage.node(side).deny("ann", "INSERT");
+        }
+        let mut tom = stage.client("tom", "in").await;
+        let mut ann = stage.client("ann", "too").await;
+        let id = ann.prepare(&insert("t", 1)).await;
+        assert_eq!(tom.execute(&id).await, Ok(()));
+        assert_eq!(ann.execute(&id).await.unwrap_err().0, UNAUTHORIZED);
+        for side in Side::ALL {
+            assert_eq!(stage.node(side).doers("INSERT"), ["tom"]);
+        }
+        // Tom is known to be allowed, Ann is not.
+        drop_on_both(&stage, Some("INSERT"));
+        assert_eq!(ann.execute(&id).await.unwrap_err().0, WRITE_TIMEOUT);
+        drop_on_both(&stage, None);
+        stage.forbids(2).await;
+        drop_on_both(&stage, Some("INSERT"));
+        assert_eq!(tom.execute(&id).await.unwrap_err().0, WRITE_TIMEOUT);
+        drop_on_both(&stage, None);
+        for side in Side::ALL {
+            eventually(|| stage.node(side).doers("INSERT") == ["tom", "helix"]).await;
+        }
+        assert_eq!(stage.letters().await.len(), 2);
     })
     .await;
 }

@@ -20,8 +20,8 @@ use helix_proxy::replay::worker::Worker;
 use helix_proxy::replay::{DeadLetter, Parked};
 use helix_proxy::session::{Door, Outlet};
 use helix_proxy::telemetry::Metrics;
-use helix_proxy::wire::request::{Credentials, Query};
-use helix_proxy::wire::{Cursor, Version, put};
+use helix_proxy::wire::request::{Credentials, Execute, Parameters, Prepare, Query};
+use helix_proxy::wire::{Consistency, Cursor, Version, put};
 
 use crate::data_plane;
 use crate::node::{Node, Site};
@@ -245,10 +245,40 @@ impl Client {
     pub(crate) async fn query(&mut self, text: &str) -> Result<(), (i32, String)> {
         let mut body = Vec::new();
         Query::plain(text).put(&mut body, Version::V4);
-        self.0.write(&raw(4, [0, 3], 0x07, &body)).await;
-        let read = tokio::time::timeout(SOON, self.0.read()).await;
-        let got = read.expect("in time").expect("an answer, not the end");
+        let got = self.ask(0x07, &body).await;
         error(&got).map_or(Ok(()), Err)
+    }
+
+    /// The id of a statement without variables.
+    pub(crate) async fn prepare(&mut self, text: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        let keyspace = None;
+        Prepare { text, keyspace }.put(&mut body, Version::V4);
+        let got = self.ask(0x09, &body).await;
+        assert_eq!(got.opcode, 0x08, "{:?}", error(&got));
+        let mut cursor = Cursor::new(&got.body);
+        assert_eq!(cursor.i32(), Ok(4));
+        cursor.short_bytes().unwrap().to_vec()
+    }
+
+    pub(crate) async fn execute(&mut self, id: &[u8]) -> Result<(), (i32, String)> {
+        let mut body = Vec::new();
+        let parameters = Parameters::plain(Consistency::ONE);
+        let columns = &[][..];
+        Execute {
+            id,
+            columns,
+            parameters,
+        }
+        .put(&mut body, Version::V4);
+        let got = self.ask(0x0A, &body).await;
+        error(&got).map_or(Ok(()), Err)
+    }
+
+    async fn ask(&mut self, opcode: u8, body: &[u8]) -> Got {
+        self.0.write(&raw(4, [0, 3], opcode, body)).await;
+        let read = tokio::time::timeout(SOON, self.0.read()).await;
+        read.expect("in time").expect("an answer, not the end")
     }
 
     /// Writes this key into a table of `ks`.

@@ -79,7 +79,8 @@ impl<C: Client> Login<C> {
     }
 
     /// Whether the role is let in: what a cluster said of late, or what it says now. The first that can tell
-    /// decides; the other is asked once the first has said nothing for a while, or cannot tell.
+    /// decides; the other is asked once the first has said nothing for a while, or cannot tell. Where it is
+    /// let in anew its connections begin.
     pub(super) async fn rule(&self, first: Side, version: Version) -> Ruled {
         let nobody = || (first, Ruling::Unknown("asked by nobody".to_owned()));
         let Ok(_turn) = self.turn.acquire().await else {
@@ -96,26 +97,29 @@ impl<C: Client> Login<C> {
             (None, Some(other)) => (!first, ask(other, version).await),
             (None, None) => nobody(),
         };
+        if ruled.1 == Ruling::In {
+            let clusters = self.clusters.iter().filter_map(|(_, it)| it.as_ref());
+            clusters.for_each(|it| it.warm(version));
+        }
         if !matches!(ruled.1, Ruling::Unknown(_)) {
             *self.ruled.borrow_mut() = Some((Instant::now(), ruled.clone()));
         }
         ruled
     }
 
-    /// A client is let in: its clusters are kept in shape from now on, and begin their connections.
-    pub(super) fn enter(&self, desk: &Desk<C>, version: Version) {
+    /// A client is let in: its clusters are kept in shape from now on.
+    pub(super) fn enter(&self, desk: &Desk<C>) {
         self.used.set(Instant::now());
         let mut upkeep = self.upkeep.borrow_mut();
-        let is_new = upkeep.is_empty();
+        if !upkeep.is_empty() {
+            return;
+        }
         for (side, cluster) in self.clusters.iter() {
             let Some(cluster) = cluster else { continue };
-            cluster.warm(version);
-            if is_new {
-                let (kept, follower) = (Rc::clone(cluster), Rc::clone(cluster));
-                let told = desk.shared.topologies[side].clone();
-                upkeep.spawn_local(async move { kept.keep_alive().await });
-                upkeep.spawn_local(async move { follower.follow(told).await });
-            }
+            let (kept, follower) = (Rc::clone(cluster), Rc::clone(cluster));
+            let told = desk.shared.topologies[side].clone();
+            upkeep.spawn_local(async move { kept.keep_alive().await });
+            upkeep.spawn_local(async move { follower.follow(told).await });
         }
     }
 

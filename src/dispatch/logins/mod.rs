@@ -31,6 +31,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often the log says the same of roles that are not let in.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// Characters of a cluster's sentence in the log: it repeats the name that a stranger gave.
+const SENTENCE_MAX: usize = 200;
+
 /// What comes of a client that says who it is.
 #[derive(Debug)]
 pub enum Admission<C: Client> {
@@ -145,7 +148,7 @@ impl<C: Client> Desk<C> {
         let (side, ruling) = login.rule(first, version).await;
         match ruling {
             Ruling::In => {
-                login.enter(self, version);
+                login.enter(self);
                 Admission::In(login)
             }
             Ruling::Out(sentence) => {
@@ -162,7 +165,8 @@ impl<C: Client> Desk<C> {
         let now = Instant::now().into_std();
         let admitted = (self.logins.throttle.borrow_mut()).admit((side, what), now);
         if let Some(suppressed) = admitted {
-            let sentence: String = sentence.chars().filter(|it| !it.is_control()).collect();
+            let plain = sentence.chars().filter(|it| !it.is_control());
+            let sentence: String = plain.take(SENTENCE_MAX).collect();
             tracing::warn!(%side, suppressed, sentence, "{what}");
         }
     }

@@ -81,14 +81,24 @@ fn each(what: &What, keyspace: Option<&str>, mut tell: impl FnMut(&[u64])) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::registry::{Prepared, Registry, Template};
     use crate::dispatch::request::Batched;
     use crate::replay::record::Repeat;
-    use crate::statement::{Schema, classify_in};
+    use crate::statement::{Schema, classify_in, prepared};
 
     fn known(text: &str, keyspace: Option<&str>) -> Rc<Known> {
         let statement = classify_in(text, keyspace);
         let schema = Schema::default();
         Rc::new(Known::new(text.into(), statement, keyspace, &schema))
+    }
+
+    /// Prepared in this keyspace.
+    fn execute(text: &str, keyspace: &str) -> What {
+        let (registry, schema) = (Registry::new(false), Schema::default());
+        let id = prepared::id(Some(keyspace), text).0;
+        let what = (text.into(), classify_in(text, Some(keyspace)));
+        registry.show(Template::new(id, Some(keyspace), what), 0);
+        What::Execute(Prepared::default().get(&id, &registry, &schema).unwrap())
     }
 
     fn query(text: &str) -> What {
@@ -123,6 +133,16 @@ mod tests {
         assert!(!rights.cover(&insert, KS, now + BELIEVED_FOR));
         rights.refused(&query("UPDATE t SET v = 1 WHERE k = 1"), KS);
         assert!(!rights.cover(&insert, KS, now));
+    }
+
+    #[test]
+    fn a_prepared_statement_writes_to_the_table_of_its_own_keyspace() {
+        let (mut rights, now) = (Rights::default(), Instant::now());
+        let text = "INSERT INTO t (k) VALUES (?)";
+        rights.took(&execute(text, "ks"), Some("other"), now);
+        assert!(rights.cover(&query("INSERT INTO t (k) VALUES (1)"), KS, now));
+        assert!(rights.cover(&execute(text, "ks"), None, now));
+        assert!(!rights.cover(&execute(text, "other"), KS, now));
     }
 
     #[test]
