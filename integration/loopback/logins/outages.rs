@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use helix_proxy::pair::{Pair, Side};
 
-use crate::node::{BAD_CREDENTIALS, Guard, Node, eventually};
+use crate::node::{BAD_CREDENTIALS, Guard, Node, Site, eventually};
 use crate::stage::{Client, Stage, staged, staged_over};
 
 /// The proxy hangs up without a word: drivers come again.
@@ -183,6 +183,45 @@ async fn a_client_that_leaves_while_it_is_asked_about_troubles_nobody() {
         }
         let mut tom = stage.client("tom", "in").await;
         assert_eq!(tom.write("t", 1).await, Ok(()));
+    })
+    .await;
+}
+
+/// Of several nodes each is asked for something, and one that is dead costs neither a login nor a request.
+#[tokio::test]
+async fn a_role_has_connections_to_all_nodes_and_does_without_those_that_are_dead() {
+    let roles = || Node::with(&[("tom", "in"), ("ann", "too")]);
+    staged_over(Pair::new(roles(), roles()), async |mut stage| {
+        let mut more = [Site::open(roles()).await, Site::open(roles()).await];
+        stage.has_nodes(&more);
+        let mut tom = stage.client("tom", "in").await;
+        eventually(|| more.iter().all(|it| it.node.connections("tom") == 1)).await;
+        for key in 0..50 {
+            assert_eq!(tom.write("t", key).await, Ok(()));
+        }
+        let of_a = |stage: &Stage, more: &[Site; 2]| {
+            let all = [stage.node(Side::A), &*more[0].node, &*more[1].node];
+            all.map(|it| it.doers("INSERT").len())
+        };
+        let shares = of_a(&stage, &more);
+        assert_eq!(shares.iter().sum::<usize>(), 50);
+        assert!(shares.iter().all(|it| 0 < *it), "{shares:?}");
+
+        stage.sites.a.leave().await;
+        more[0].leave().await;
+        for _ in 0..3 {
+            let mut ann = stage.client("ann", "too").await;
+            assert_eq!(ann.query("SELECT k FROM ks.t").await, Ok(()));
+        }
+        for key in 50..60 {
+            assert_eq!(tom.write("t", key).await, Ok(()));
+        }
+        assert_eq!(stage.strikes(), 0, "one of its nodes serves");
+        assert_eq!(more[1].node.doers("INSERT").len(), shares[2] + 10);
+        // Who wrongly says to be somebody is asked about once, whatever the number of nodes.
+        let before = more[1].node.times_asked("tom");
+        assert_eq!(stage.refusal("tom", "out").await.0, BAD_CREDENTIALS);
+        assert_eq!(more[1].node.times_asked("tom"), before + 1);
     })
     .await;
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use helix_proxy::cluster::call::Line;
+use helix_proxy::cluster::topology::Topology;
 use helix_proxy::cluster::{self, Account, ContactPoint, ContactPoints, Kept, Name};
 use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
@@ -37,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) shared: Arc<Shared>,
     pub(crate) view: watch::Sender<View>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Tells of the nodes of A.
+    told: watch::Sender<Option<Arc<Topology>>>,
     address: SocketAddr,
     reports: mpsc::Receiver<(Side, Report)>,
     _stop: watch::Sender<bool>,
@@ -82,7 +85,10 @@ impl Stage {
         };
         let mut shared = data_plane::shared("logins", (settings, rules), 1_000, to);
         let (view, seen) = watch::channel(*shared.view.borrow());
-        Arc::get_mut(&mut shared).unwrap().view = seen;
+        let (told, topology) = watch::channel(None);
+        let mine = Arc::get_mut(&mut shared).unwrap();
+        mine.view = seen;
+        mine.topologies.a = topology;
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let metrics = Arc::new(metrics);
         let desk: Rc<Desk<Outlet>> =
@@ -109,6 +115,7 @@ impl Stage {
             shared,
             view,
             metrics,
+            told,
             address,
             reports,
             _stop: stop,
@@ -119,6 +126,14 @@ impl Stage {
 
     pub(crate) fn node(&self, side: Side) -> &Node {
         &self.sites[side].node
+    }
+
+    /// A has these nodes, too.
+    pub(crate) fn has_nodes(&self, more: &[Site]) {
+        let nodes = std::iter::once(&self.sites.a).chain(more);
+        let addresses = nodes.map(|it| it.address.to_string().into()).collect();
+        let topology = Topology::new(addresses, Vec::new(), Vec::new());
+        self.told.send_replace(Some(Arc::new(topology)));
     }
 
     /// Says who it is; what the proxy answers, `None` if it hangs up.

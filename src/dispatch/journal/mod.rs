@@ -66,11 +66,15 @@ impl<C: Client> Desk<C> {
         };
         let body = self.record(request, reason);
         let seq = queue.next_seq();
-        // One that is to take another's place is told nothing more.
-        request.seq.get_or_insert(seq);
         for side in owes.iter() {
-            self.metrics.copy_kept(side);
+            // One that takes another's place is not one more.
+            let is_new = request.seq.is_none() || !is_away(request, side);
+            if is_new {
+                self.metrics.copy_kept(side);
+            }
         }
+        // It is told nothing more, either.
+        request.seq.get_or_insert(seq);
         if !live.is_empty() {
             self.metrics.journalled();
         }
@@ -188,6 +192,10 @@ impl<C: Client> Desk<C> {
             table_id: None,
         }
     }
+}
+
+fn is_away<C: Client>(request: &Request<C>, side: Side) -> bool {
+    matches!(&request.flow, Flow::Write(write) if write.is_away(side))
 }
 
 /// Why a side owes a write that another side has.
