@@ -16,7 +16,7 @@ use helix_proxy::dispatch::{self, Desk, Registry, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::policy::{self, Health, Policy, Report};
 use helix_proxy::replay::queue::Memory;
-use helix_proxy::session::{self, Acceptor, Outlet, Sessions, serve};
+use helix_proxy::session::{self, Acceptor, Door, Outlet, Sessions, serve};
 use helix_proxy::statement::{Schema, schema};
 use helix_proxy::wire::Version;
 
@@ -64,13 +64,23 @@ pub(crate) fn run(
     version_max: Version,
     tasks: &mut JoinSet<()>,
 ) -> SocketAddr {
+    run_behind(desk, Door::Open, version_max, tasks)
+}
+
+/// The same, where clients may have to say who they are.
+pub(crate) fn run_behind(
+    desk: Rc<Desk<Outlet>>,
+    door: Door,
+    version_max: Version,
+    tasks: &mut JoinSet<()>,
+) -> SocketAddr {
     let config = session::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..session::Config::default()
     };
     let mut acceptor = Acceptor::bind(&config).unwrap();
     let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
-    let sessions = Sessions::new(config, version_max);
+    let sessions = Sessions::secured(config, version_max, None, door);
     let stop = watch::Sender::new(false);
     let (stopped, until) = (stop.subscribe(), stop.subscribe());
     tasks.spawn_local(async move {

@@ -155,6 +155,11 @@ impl Book {
             }
             Kind::Count | Kind::Delete(_) | Kind::List(_) | Kind::Put(_) => {}
         }
+        if mutation.stolen {
+            return Err(format!(
+                "S22: w{id}, which its role may not do, is applied on {side}"
+            ));
+        }
         if entry.heard == Some(Heard::NotApplied) && entry.crash != Crash::Revived {
             return Err(format!(
                 "S15: w{id} applied on {side} after its client heard that it was not"

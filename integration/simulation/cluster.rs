@@ -27,6 +27,9 @@ pub(crate) struct Mutation {
     pub(crate) at: i64,
     /// Every cluster refuses it for good.
     pub(crate) invalid: bool,
+    /// The client's role may not do it: so they refuse it when it comes from the client, and would take
+    /// it from the worker.
+    pub(crate) stolen: bool,
 }
 
 impl Mutation {

@@ -47,6 +47,10 @@ impl Request {
         }
     }
 
+    fn is_forbidden(&self) -> bool {
+        matches!(&self.job, Job::Write(write, _) if write.is_forbidden())
+    }
+
     fn is_keeping(&self) -> bool {
         matches!(&self.job, Job::Write(write, _) if write.is_keeping())
     }
@@ -116,6 +120,7 @@ impl World {
 
     fn write(&mut self, client: usize, id: u64) {
         let mutation = self.mutation();
+        let known = self.dice.chance(60);
         let Some(proxy) = &self.proxy else { return };
         let plan = proxy.policy.write(proxy.view);
         let writes = &proxy.policy.config().writes;
@@ -127,6 +132,7 @@ impl World {
             on_queue_failure: writes.on_queue_failure,
             repeatable: mutation.is_repeatable(),
             recorded: true,
+            allowed: !self.settings.passthrough || !mutation.stolen && known,
         };
         let journalled = match writes.journal {
             Journal::Always => true,
@@ -166,6 +172,7 @@ impl World {
             kind,
             at,
             invalid: self.dice.chance(2),
+            stolen: self.settings.passthrough && self.dice.chance(15),
         }
     }
 
@@ -261,15 +268,20 @@ impl World {
         let (seq, Some(mutation)) = (self.queue.next_seq(), self.write_of(id)) else {
             return;
         };
-        if let Some(request) = self.look(id) {
+        let vouches = self.settings.breaks(Broken::JournalVouchesForAll);
+        let Some(request) = self.look(id) else { return };
+        // One that is to take another's place is told nothing more.
+        if request.seq == 0 {
             request.seq = seq;
         }
+        let forbidden = request.is_forbidden() && !vouches;
         let one_side = self.settings.breaks(Broken::RecordedForOneSide) && owes == Sides::BOTH;
         let record = Record {
             mutation,
             owes: if one_side { Sides::only(Side::A) } else { owes },
             live,
             sent,
+            forbidden,
         };
         let waiter = Waiter::Request(id);
         self.queue.submit(Change::Keep {
@@ -290,8 +302,16 @@ impl World {
             return;
         }
         self.book.entry(mutation.id).stubborn = true;
+        let forbidden = self.look(id).is_some_and(|request| request.is_forbidden());
         if let Some(proxy) = &mut self.proxy {
-            proxy.stubborn.insert(number, (mutation, owes, sent));
+            let record = Record {
+                mutation,
+                owes,
+                live: Sides::NONE,
+                sent,
+                forbidden,
+            };
+            proxy.stubborn.insert(number, record);
         }
         self.push(self.now + 100 * MS, Event::Persist(number));
     }
@@ -299,14 +319,8 @@ impl World {
     /// A refused record is handed over once more.
     pub(crate) fn persist(&mut self, number: u64) {
         let Some(proxy) = &self.proxy else { return };
-        let Some((mutation, owes, sent)) = proxy.stubborn.get(&number).copied() else {
+        let Some(record) = proxy.stubborn.get(&number).copied() else {
             return;
-        };
-        let record = Record {
-            mutation,
-            owes,
-            live: Sides::NONE,
-            sent,
         };
         let (seq, waiter) = (self.queue.next_seq(), Waiter::Stubborn(number));
         self.queue.submit(Change::Keep {
@@ -322,8 +336,8 @@ impl World {
             return self.push(self.now + 200 * MS, Event::Persist(number));
         }
         let Some(proxy) = &mut self.proxy else { return };
-        if let Some((mutation, ..)) = proxy.stubborn.remove(&number) {
-            self.book.entry(mutation.id).stubborn = false;
+        if let Some(record) = proxy.stubborn.remove(&number) {
+            self.book.entry(record.mutation.id).stubborn = false;
         }
     }
 
@@ -345,7 +359,7 @@ impl World {
         if mutation.is_some() && self.proxy.as_ref().is_some_and(is_out) {
             self.fail(format!("S18: a write is sent to {side}, which is out"));
         }
-        let invalid = mutation.is_some_and(|mutation| mutation.invalid);
+        let invalid = mutation.is_some_and(|mutation| mutation.invalid || mutation.stolen);
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
         let Some(request) = self.look(id) else { return };
         request.was_sent = true;
@@ -382,6 +396,17 @@ impl World {
             Verdict::Maybe if blind => Verdict::NotApplied,
             Verdict::Definite | Verdict::Maybe | Verdict::NotApplied | Verdict::Ok => verdict,
         };
+        // Half of the refusals are of what the role may do.
+        if verdict == Verdict::Definite
+            && self.settings.passthrough
+            && self.dice.chance(50)
+            && let Some(Request {
+                job: Job::Write(write, _),
+                ..
+            }) = self.look(id)
+        {
+            write.forbid();
+        }
         self.feed(id, Input::Answered(side, verdict));
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) owes: Sides,
     pub(crate) live: Sides,
     pub(crate) sent: Sides,
+    /// Nobody knows that it is allowed: the worker must not send it.
+    pub(crate) forbidden: bool,
 }
 
 /// What a commit led to.
@@ -69,6 +71,7 @@ pub(crate) struct Queue {
     stored: BTreeMap<u64, State>,
     /// Bodies, of records that are gone too.
     mutations: BTreeMap<u64, Mutation>,
+    forbidden: BTreeMap<u64, bool>,
     submitted: VecDeque<Change>,
     /// On its way to the disk; a crash keeps or loses it as a whole.
     batch: Vec<Change>,
@@ -199,6 +202,11 @@ impl Queue {
         seqs.into_iter().map(lease).collect()
     }
 
+    /// Whether this record must not be replayed.
+    pub(crate) fn is_forbidden(&self, seq: u64) -> bool {
+        self.forbidden.get(&seq).copied().unwrap_or(false)
+    }
+
     pub(crate) fn release(&mut self, side: Side, seq: u64) {
         self.ledger.release(side, place(seq));
     }
@@ -229,6 +237,7 @@ impl Queue {
         for change in batch {
             if let Change::Keep { seq, record, .. } = change {
                 self.mutations.insert(*seq, record.mutation);
+                self.forbidden.insert(*seq, record.forbidden);
             }
             let is_known = self.ledger.apply(&change.real()) != Step::Unknown;
             let kept = if is_known { Kept::Durable } else { Kept::Gone };

@@ -128,6 +128,13 @@ impl World {
         if let Some((seq, ..)) = twice {
             return self.fail(format!("record {seq} was leased twice"));
         }
+        let bold = self.settings.breaks(Broken::ForbiddenReplayed);
+        let is_forbidden = |(seq, ..): &(u64, _, _)| !bold && self.queue.is_forbidden(*seq);
+        let (forbidden, leases): (Vec<_>, Vec<_>) = leases.into_iter().partition(is_forbidden);
+        for (seq, ..) in &forbidden {
+            self.say(|_| format!("{side} parks record {seq} as forbidden"));
+            self.queue.submit(Change::Park(*seq, side));
+        }
         let blind = self.settings.breaks(Broken::SentReplayedBlindly);
         let now = self.instant();
         let Some(proxy) = &mut self.proxy else { return };
@@ -151,7 +158,11 @@ impl World {
         let dues: Vec<Due> = leases.iter().map(due).collect();
         lane.held
             .extend(leases.into_iter().map(|(seq, _, mutation)| (seq, mutation)));
+        let none_fit = dues.is_empty() && !forbidden.is_empty();
         lane.schedule.handle_leased(dues, now);
+        if none_fit {
+            lane.schedule.handle_available();
+        }
     }
 
     /// A mark that it is about to be sent is durable, or was refused.

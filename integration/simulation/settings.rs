@@ -40,8 +40,12 @@ pub(crate) enum Broken {
     AnswersBeforeDurable,
     /// A restarted proxy trusts the wall clock.
     ClockForgetsItsCeiling,
+    /// The worker replays what nobody knows to be allowed.
+    ForbiddenReplayed,
     /// Whole lists are replayed at their own timestamp.
     ListsKeepTheirTimestamp,
+    /// A record of what no cluster confirmed counts as one of what is allowed.
+    JournalVouchesForAll,
     /// Records that were live at a crash are dropped.
     LiveDroppedAtRecovery,
     /// An ambiguous failure counts as not applied.
@@ -61,9 +65,11 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::AnswersBeforeDurable,
         Self::ClockForgetsItsCeiling,
+        Self::ForbiddenReplayed,
+        Self::JournalVouchesForAll,
         Self::ListsKeepTheirTimestamp,
         Self::LiveDroppedAtRecovery,
         Self::MaybeCountsAsNotApplied,
@@ -80,6 +86,7 @@ impl Broken {
         match self {
             Self::AnswersBeforeDurable => &["I1", "I2"],
             Self::ClockForgetsItsCeiling => &["I4"],
+            Self::ForbiddenReplayed | Self::JournalVouchesForAll => &["S22"],
             Self::ListsKeepTheirTimestamp => &["S2"],
             Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
             Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
@@ -98,6 +105,8 @@ pub(crate) struct Settings {
     /// Of a hundred messages, how many meet a fault of their own.
     pub(crate) flaky: u64,
     pub(crate) broken: Option<Broken>,
+    /// Clients act as roles of their own, some of which may not write.
+    pub(crate) passthrough: bool,
 }
 
 impl Settings {
@@ -143,6 +152,7 @@ impl Settings {
             clients: usize::try_from(dice.between(2, 6)).expect("small"),
             flaky: dice.pick(&[0, 2, 10]),
             broken,
+            passthrough: dice.chance(50),
         }
     }
 

@@ -11,7 +11,7 @@ use super::cluster::{Cluster, Mutation};
 use super::dice::Dice;
 use super::faults::{Disk, Faults};
 use super::live::Request;
-use super::queue::{Kept, Queue, Waiter};
+use super::queue::{Kept, Queue, Record, Waiter};
 use super::replay::Lane;
 use super::settings::{Broken, DRAIN, END, MS, Micros, PROBE_TIMEOUT, SECOND, Settings};
 
@@ -55,8 +55,8 @@ pub(crate) struct Proxy {
     pub(crate) view: View,
     pub(crate) last: i64,
     pub(crate) requests: BTreeMap<u64, Request>,
-    /// Refused records, by number: the write, who owes it, who may have seen it.
-    pub(crate) stubborn: BTreeMap<u64, (Mutation, Sides, Sides)>,
+    /// Refused records, by number.
+    pub(crate) stubborn: BTreeMap<u64, Record>,
     pub(crate) lanes: Pair<Lane>,
 }
 

@@ -29,7 +29,7 @@ class Proxy:
 
     def __init__(
         self, directory, a, b, *, port=None, admin_port=None, compression=("none", "none"), cluster_tls=None,
-        cluster_b=None, **settings
+        cluster_auth=None, cluster_b=None, **settings
     ):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,8 @@ class Proxy:
         self.file = self.directory / "helix-proxy.yaml"
         self.log = self.directory / "helix-proxy.log"
         each = [{"compression": it} | ({"tls": cluster_tls} if cluster_tls else {}) for it in compression]
+        if cluster_auth:
+            each = [it | {"auth": cluster_auth} for it in each]
         each[1] |= cluster_b or {}
         self.file.write_text(as_yaml(self._configuration(a, b, each, settings)))
 

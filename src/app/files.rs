@@ -13,17 +13,23 @@ const RESERVED: usize = 192;
 /// is known only later. Clusters of more want a higher limit.
 const NODES: usize = 6;
 
+/// Roles of clients that descriptors are kept back for on each worker, where clients act as their own. More of
+/// them want a higher limit.
+const ROLES: usize = 4;
+
 /// How many clients there may be, at most `wanted`: a client must never take the descriptor that a
 /// node's connection or the operator needs.
 pub(super) fn clients_max<'a>(
     wanted: NonZeroUsize,
     workers: NonZeroUsize,
-    clusters: impl Iterator<Item = &'a cluster::Config>,
+    (clusters, passthrough): (impl Iterator<Item = &'a cluster::Config>, bool),
 ) -> NonZeroUsize {
     let Some(limit) = raised() else {
         return wanted;
     };
-    let to_nodes = clusters.map(|it| to_nodes(it, workers.get())).sum();
+    let roles = if passthrough { ROLES } else { 1 };
+    let to_nodes: usize = clusters.map(|it| to_nodes(it, workers.get())).sum();
+    let to_nodes = to_nodes.saturating_mul(roles);
     let allowed = allowed(limit, to_nodes);
     if wanted <= allowed {
         return wanted;

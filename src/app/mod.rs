@@ -34,7 +34,7 @@ use crate::dispatch::versions::Versions;
 use crate::dispatch::{Registry, Shared};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Health, Policy, Report, State, View};
-use crate::session::Acceptor;
+use crate::session::{Acceptor, Door};
 use crate::telemetry::Metrics;
 
 use signals::Signals;
@@ -87,7 +87,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
 async fn serve(config: &Config) -> Result<(), Error> {
     let mut session = config.session;
     let clusters = config.clusters.iter().map(|(_, it)| it);
-    session.clients_max = files::clients_max(session.clients_max, config.workers, clusters);
+    let of = (clusters, config.dispatch.passthrough);
+    session.clients_max = files::clients_max(session.clients_max, config.workers, of);
     let mut acceptor = Acceptor::bind(&session)?;
     let admin = (
         bind_admin(config).await?,
@@ -103,9 +104,14 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;
     control.first_look(FIRST_LOOK).await;
     control.let_clients_in(acceptor);
-    if let Some(users) = &config.users {
-        let users = users.path().display();
-        tracing::info!(%users, "clients log in here, and share the service account of each cluster");
+    match &config.door {
+        Door::Open => {}
+        Door::Clusters => tracing::info!("clients log in at the clusters, as roles of their own"),
+        Door::Users(users) => {
+            let users = users.path().display();
+            let text = "clients log in here, and share the service account of each cluster";
+            tracing::info!(%users, text);
+        }
     }
     tracing::info!(listen = %config.session.listen, admin = %config.admin.listen, "serving");
 

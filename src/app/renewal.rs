@@ -17,7 +17,7 @@ pub(super) async fn follow(config: Config) {
         .filter_map(|(_, cluster)| Some((cluster.name.to_string(), cluster.tls.clone()?, None)))
         .collect();
     let (mut told_of_clients, mut told_of_users) = (None, None);
-    if config.tls.is_none() && config.users.is_none() && nodes.is_empty() {
+    if config.tls.is_none() && config.door.users().is_none() && nodes.is_empty() {
         return;
     }
     loop {
@@ -25,7 +25,7 @@ pub(super) async fn follow(config: Config) {
         if let Some(tls) = &config.tls {
             tell("clients", tls.reload(), &mut told_of_clients);
         }
-        if let Some(users) = &config.users {
+        if let Some(users) = config.door.users() {
             tell("users", users.reload(), &mut told_of_users);
         }
         for (name, tls, told) in &mut nodes {

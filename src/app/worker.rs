@@ -71,7 +71,7 @@ async fn work(luggage: Luggage) {
         config.session,
         shared.news.load().offered,
         config.tls,
-        config.users,
+        config.door,
     );
     let offers = follow_offer(Rc::clone(&sessions), Arc::clone(&shared));
     let desk: Rc<Desk<Outlet>> = Desk::new(shared, &configs, Rc::new(metrics));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tokio::time::MissedTickBehavior;
 
 use super::connection::Owner;
-use super::{Cluster, Connection, Refused, Sink};
+use super::{Asked, Cluster, Connection, Held, Refused, Sink};
 use crate::wire::{NodeStream, Opcode};
 
 impl<S: Sink> Cluster<S> {
@@ -29,6 +29,41 @@ impl<S: Sink> Cluster<S> {
             let listed = self.hosts.borrow().listed().to_vec();
             listed.iter().for_each(|host| self.fill(host));
         }
+    }
+
+    /// Leaves a node alone that does not answer, if there are others, and asks it for a sign of life. If
+    /// none comes its connections end; until then its other requests may still be answered.
+    pub fn suspect(&self, asked: Asked) {
+        let host = self.hosts.borrow().find(asked.host).map(Rc::clone);
+        let Some(host) = host.filter(|it| self.has_choice() && it.suspect()) else {
+            return;
+        };
+        for connection in host.connections() {
+            self.ask_for_life(&connection);
+        }
+        self.redial(&host);
+        let within = self.config.connect_timeout;
+        self.spawn(async move {
+            tokio::time::sleep(within).await;
+            host.convict();
+        });
+    }
+
+    /// Asks for a sign of life on a connection that was silent for a request's whole time, while its node
+    /// answers on others. If none comes it ends.
+    pub fn question(&self, connection: &Held<S>) {
+        if !connection.is_ready() || connection.is_asked.get() {
+            return;
+        }
+        self.ask_for_life(connection);
+        let (connection, answered) = (Rc::clone(connection), connection.answered());
+        let within = self.config.connect_timeout;
+        self.spawn(async move {
+            tokio::time::sleep(within).await;
+            if connection.answered() == answered {
+                connection.outbox.abort();
+            }
+        });
     }
 
     /// Silent for one period: asked. Silent for another: dead.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::prepare::{Id, Taught};
-use super::{Cluster, Config, Connection, Lost, Refused, Sink, Target};
+use super::{Cluster, Config, Connection, Lost, Refused, Role, Sink, Target};
 use crate::pair::Side;
 use crate::socket::Buffers;
 use crate::wire::request::Query;
@@ -169,7 +169,7 @@ impl Sink for Calls {
                 let (code, message) = Reply::of(frame).error().unwrap_or_default();
                 Err(Failure::Unteachable { code, message })
             }
-            Taught::Lost(lost @ (Lost::Keyspace { .. } | Lost::Version(_))) => {
+            Taught::Lost(lost @ (Lost::Keyspace { .. } | Lost::Role(_) | Lost::Version(_))) => {
                 Err(Failure::Lost((*lost).clone()))
             }
             Taught::Lost(_) => Err(Failure::Refused(Refused::Down)),
@@ -231,6 +231,24 @@ impl Line {
             cluster,
             calls,
         }
+    }
+
+    /// A line of its own for a client's role, to be closed by [`Line::close`].
+    #[must_use]
+    pub fn under(&self, role: Role) -> Self {
+        let calls = Rc::<Calls>::default();
+        let sink = Rc::downgrade(&calls);
+        Self {
+            side: self.side,
+            version: Rc::new(Cell::new(self.version())),
+            cluster: self.cluster.under_for(role, &self.cluster.buffers, sink),
+            calls,
+        }
+    }
+
+    /// Ends what [`Line::under`] began.
+    pub fn close(&self) {
+        self.cluster.close();
     }
 
     /// Which side it leads to.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::Lost;
 use super::shards::Aim;
-use super::{Account, Lost};
 use crate::socket::tls::Client;
 use crate::socket::{Buffers, End, Handler, Next, Outbox, Socket, Stream};
 use crate::wire::code::{self, Effect};
@@ -34,6 +34,17 @@ pub(super) enum Purpose {
     Shard(Aim),
 }
 
+/// Who we are to the node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Who<'a> {
+    /// Nobody: it must not ask.
+    Nobody,
+    /// A client's role. That it is refused says nothing about the node.
+    Role(Credentials<'a>),
+    /// The service account.
+    Service(Credentials<'a>),
+}
+
 /// What is wanted of a connection, and what is known for it.
 #[derive(Clone, Debug)]
 pub(super) struct Wish<'a> {
@@ -42,7 +53,8 @@ pub(super) struct Wish<'a> {
     pub(super) version: Version,
     pub(super) compression: Option<Compression>,
     pub(super) tls: Option<&'a Client>,
-    pub(super) account: Option<&'a Account>,
+    /// Who we are there.
+    pub(super) who: Who<'a>,
     pub(super) purpose: &'a Purpose,
     /// For all of it.
     pub(super) within: Duration,
@@ -61,8 +73,14 @@ impl Wish<'_> {
     }
 }
 
-/// A connection to which requests can be sent, and the address that it reached.
-pub(super) type Dialled = (Socket<Stream>, SocketAddr);
+/// A connection to which requests can be sent.
+pub(super) struct Dialled {
+    pub(super) socket: Socket<Stream>,
+    /// The address that it reached.
+    pub(super) peer: SocketAddr,
+    /// Whether the node asked who we are.
+    pub(super) was_asked: bool,
+}
 
 /// Opens a connection and brings it to where requests can be sent.
 ///
@@ -92,7 +110,8 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
     let way = (version, Coding::Plain);
     let answer = ask(&mut socket, way, Opcode::Startup, buffers, body).await?;
     socket.change(coding);
-    if answer == Opcode::Authenticate {
+    let was_asked = answer == Opcode::Authenticate;
+    if was_asked {
         log_in(&mut socket, wish, buffers).await?;
     }
     if let Purpose::Keyspace(keyspace) = wish.purpose {
@@ -100,7 +119,11 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
         let body = |out: &mut Vec<u8>| Query::plain(&text).put(out, version);
         ask(&mut socket, (version, coding), Opcode::Query, buffers, body).await?;
     }
-    Ok((socket, peer))
+    Ok(Dialled {
+        socket,
+        peer,
+        was_asked,
+    })
 }
 
 /// The node; the shard, if its port for that lets us in.
@@ -164,19 +187,22 @@ async fn log_in(
     wish: &Wish<'_>,
     buffers: &Buffers,
 ) -> Result<(), Lost> {
-    let Some(Account {
-        username, password, ..
-    }) = wish.account
-    else {
-        let text = "the cluster asks for credentials, and the configuration has none (auth)";
-        return Err(Lost::Dial(text.to_owned()));
+    let (credentials, is_role) = match wish.who {
+        Who::Nobody => {
+            let text = "the cluster asks for credentials, and the configuration has none (auth)";
+            return Err(Lost::Dial(text.to_owned()));
+        }
+        Who::Role(credentials) => (credentials, true),
+        Who::Service(credentials) => (credentials, false),
     };
-    let credentials = Credentials { username, password };
     let body = |out: &mut Vec<u8>| credentials.put(out);
     let way = (wish.version, wish.coding());
-    ask(socket, way, Opcode::AuthResponse, buffers, body)
-        .await
-        .map(drop)
+    let answer = ask(socket, way, Opcode::AuthResponse, buffers, body).await;
+    match answer {
+        Ok(_success) => Ok(()),
+        Err(Lost::Role(sentence)) if !is_role => Err(Lost::Dial(format!("refused: {sentence}"))),
+        Err(lost) => Err(lost),
+    }
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.
@@ -277,9 +303,26 @@ fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
         Ok(error) if step == Opcode::Startup && error.code == code::PROTOCOL_ERROR => {
             Lost::Version(error.message.to_owned())
         }
+        Ok(error) if step == Opcode::AuthResponse && is_verdict(&error) => {
+            Lost::Role(error.message.to_owned())
+        }
         Ok(error) => Lost::Dial(format!("refused: {} ({:#06x})", error.message, error.code)),
         Err(fault) => Lost::Dial(fault.to_string()),
     }
+}
+
+/// Whether a node knows that it does not let somebody in. Cassandra and ScyllaDB say `BAD_CREDENTIALS`
+/// also where they cannot read their own roles.
+fn is_verdict(error: &error::Error<'_>) -> bool {
+    const UNSURE: [&str; 5] = [
+        "Unable to perform authentication",
+        "Error during authentication",
+        "Could not verify password",
+        "Cannot achieve consistency",
+        "timed out",
+    ];
+    let is_final = matches!(error.code, code::BAD_CREDENTIALS | code::UNAUTHORIZED);
+    is_final && !UNSURE.iter().any(|it| error.message.contains(it))
 }
 
 fn is_refused(code: i32) -> bool {
@@ -326,7 +369,7 @@ mod tests {
                 version: Version::V4,
                 compression: None,
                 tls: None,
-                account: None,
+                who: Who::Nobody,
                 purpose: &purpose,
                 within: Duration::from_secs(2),
             };

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::connection::{Answers, Owner, State};
-use super::dial::Purpose;
+use super::dial::{Dialled, Purpose};
 use super::host::Host;
 use super::prepare::Taught;
 use super::{Cluster, Connection, Lost, Sink, dial};
@@ -15,6 +15,7 @@ pub(super) async fn run<S: Sink>(
     host: Rc<Host<S::Ticket>>,
     connection: Rc<Connection<S::Ticket>>,
     purpose: Purpose,
+    dialled: Option<Dialled>,
 ) {
     let mut ending = Ending {
         cluster: &cluster,
@@ -22,7 +23,7 @@ pub(super) async fn run<S: Sink>(
         connection: &connection,
         lost: None,
     };
-    let lost = serve(&cluster, &host, &connection, &purpose).await;
+    let lost = serve(&cluster, &host, &connection, (&purpose, dialled)).await;
     tracing::debug!(side = %cluster.side, %lost, "connection ended");
     ending.lost = Some(lost);
 }
@@ -31,20 +32,17 @@ async fn serve<S: Sink>(
     cluster: &Rc<Cluster<S>>,
     host: &Rc<Host<S::Ticket>>,
     connection: &Rc<Connection<S::Ticket>>,
-    purpose: &Purpose,
+    (purpose, dialled): (&Purpose, Option<Dialled>),
 ) -> Lost {
-    let within = cluster.config.connect_timeout;
-    let wish = dial::Wish {
-        address: &host.address,
-        version: connection.version,
-        compression: cluster.config.compression,
-        tls: cluster.config.tls.as_deref(),
-        account: cluster.config.account.as_ref(),
-        purpose,
-        within,
-    };
+    let wish = cluster.wish(host, connection.version, purpose);
     let coding = wish.coding();
-    let (mut socket, peer) = match dial::dial(wish, &cluster.buffers).await {
+    let dialled = match dialled {
+        Some(dialled) => Ok(dialled),
+        None => dial::dial(wish, &cluster.buffers).await,
+    };
+    let Dialled {
+        mut socket, peer, ..
+    } = match dialled {
         Ok(dialled) => dialled,
         Err(lost) => {
             cluster.failed(host, (connection.version, purpose), &lost);
@@ -103,7 +101,10 @@ impl<S: Sink> Drop for Ending<'_, S> {
             .take()
             .unwrap_or_else(|| Lost::Broken("its task failed".to_owned()));
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
-        let is_fault = !matches!(lost, Lost::Keyspace { .. } | Lost::Version(_));
+        let is_fault = !matches!(
+            lost,
+            Lost::Keyspace { .. } | Lost::Role(_) | Lost::Version(_)
+        );
         let is_used = |owner: &Owner<_>| matches!(owner, Owner::Prepare(_) | Owner::Request(_));
         let is_spare = self.host.is_spare(self.connection);
         let is_outage = !is_spare && !self.cluster.is_served_without(self.host.id);

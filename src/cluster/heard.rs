@@ -1,16 +1,58 @@
 //! Who of a cluster answers: a deadline alone does not tell a slow request from a silent node, nor a
 //! silent node from a cluster that is away.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::Refused;
 use super::host::HostId;
 
-/// A node's answers to requests and lessons so far; signs of life that we ask for ourselves prove nothing.
-#[derive(Debug, Default)]
+/// How long a failed address is left alone at first, doubling up to [`REDIAL_MAX`].
+const REDIAL_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts to connect.
+const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// Addresses that are remembered though nobody uses them.
+const TALLIES_MAX: usize = 4_096;
+
+/// What a thread knows of a node, whoever it is there: its answers to requests and lessons so far (signs
+/// of life that we ask for ourselves prove nothing), and until when it is left alone.
+#[derive(Debug)]
 pub(super) struct Tally {
     answers: Cell<u64>,
     /// Answers when it was last found silent.
     doubted_at: Cell<u64>,
+    redial_at: Cell<Option<Instant>>,
+    redial_after: Cell<Duration>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            answers: Cell::new(0),
+            doubted_at: Cell::new(0),
+            redial_at: Cell::new(None),
+            redial_after: Cell::new(REDIAL_MIN),
+        }
+    }
+}
+
+/// The tallies of one cluster's nodes by address: all roles of a thread share them.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(RefCell<HashMap<Box<str>, Rc<Tally>>>);
+
+impl Tallies {
+    pub(super) fn of(&self, address: &str) -> Rc<Tally> {
+        let mut tallies = self.0.borrow_mut();
+        if TALLIES_MAX < tallies.len() {
+            tallies.retain(|_, it| 1 < Rc::strong_count(it));
+        }
+        let tally = tallies.entry(address.into()).or_default();
+        Rc::clone(tally)
+    }
 }
 
 impl Tally {
@@ -39,6 +81,41 @@ impl Tally {
     /// Whether it has answered anything since it was last found silent.
     pub(super) fn is_proven(&self) -> bool {
         self.doubted_at.get() < self.answers.get()
+    }
+
+    /// Whether it may be dialled.
+    ///
+    /// # Errors
+    /// [`Refused::Down`] if the last attempt is too recent.
+    pub(super) fn may_dial(&self) -> Result<(), Refused> {
+        match self.redial_at.get() {
+            Some(at) if Instant::now() < at => Err(Refused::Down),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// How long to wait before it is dialled again.
+    pub(super) fn pause(&self) -> Duration {
+        let at = self.redial_at.get();
+        at.map_or(Duration::ZERO, |at| at.duration_since(Instant::now()))
+    }
+
+    /// It could not be dialled: it is left alone for a while, each time longer.
+    pub(super) fn failed(&self) {
+        let after = self.redial_after.get();
+        self.redial_at.set(Some(Instant::now() + after));
+        self.redial_after.set((after * 2).min(REDIAL_MAX));
+    }
+
+    /// It let somebody in.
+    pub(super) fn let_in(&self) {
+        self.redial_at.set(None);
+    }
+
+    /// It may be dialled at once.
+    pub(super) fn forget_pause(&self) {
+        self.redial_at.set(None);
+        self.redial_after.set(REDIAL_MIN);
     }
 }
 

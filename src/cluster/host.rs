@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Refused;
 use super::connection::{Connection, State};
 use super::heard::Tally;
@@ -15,11 +13,6 @@ use super::prepare::Waiting;
 use super::sharding::Sharding;
 use super::shards::{Aim, Shards};
 use crate::wire::Version;
-
-/// How long a failed address is left alone at first, doubling up to [`REDIAL_MAX`].
-const REDIAL_MIN: Duration = Duration::from_millis(50);
-/// The longest pause between two attempts to connect.
-const REDIAL_MAX: Duration = Duration::from_secs(1);
 
 /// Names a host within one thread's cluster; never used again for another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,8 +89,6 @@ pub(super) struct Host<T> {
     plain: [RefCell<Plain<T>>; Version::ALL.len()],
     pub(super) bound: RefCell<Keyspaces<T>>,
     pub(super) waiting: RefCell<Waiting<T>>,
-    redial_at: Cell<Option<Instant>>,
-    redial_after: Cell<Duration>,
     /// It answered, and has not failed since.
     is_up: Cell<bool>,
     /// By version: it refused that one when it was last dialled.
@@ -109,16 +100,14 @@ pub(super) struct Host<T> {
 }
 
 impl<T: Copy> Host<T> {
-    pub(super) fn new(id: HostId, address: &str) -> Rc<Self> {
+    pub(super) fn new(id: HostId, address: &str, tally: Rc<Tally>) -> Rc<Self> {
         Rc::new(Self {
             id,
             address: address.into(),
-            tally: Rc::default(),
+            tally,
             plain: Default::default(),
             bound: RefCell::default(),
             waiting: RefCell::default(),
-            redial_at: Cell::new(None),
-            redial_after: Cell::new(REDIAL_MIN),
             is_up: Cell::new(false),
             refuses: Default::default(),
             is_suspect: Cell::new(false),
@@ -144,6 +133,11 @@ impl<T: Copy> Host<T> {
     pub(super) fn add_plain(&self, connection: &Rc<Connection<T>>) {
         let mut place = self.plain[connection.version.index()].borrow_mut();
         place.first = Some(Rc::clone(connection));
+    }
+
+    /// Whether there is a connection of this version that needs no keyspace, or one is being dialled.
+    pub(super) fn has_plain(&self, version: Version) -> bool {
+        self.plain(version, None).is_some()
     }
 
     /// Whether it is the first connection or was dialled for a shard: others are for keyspaces.
@@ -233,21 +227,17 @@ impl<T: Copy> Host<T> {
     /// # Errors
     /// [`Refused::Down`] if the last attempt is too recent.
     pub(super) fn may_dial(&self) -> Result<(), Refused> {
-        match self.redial_at.get() {
-            Some(at) if Instant::now() < at => Err(Refused::Down),
-            Some(_) | None => Ok(()),
-        }
+        self.tally.may_dial()
     }
 
     /// How long to wait before it is dialled again.
     pub(super) fn pause(&self) -> Duration {
-        let at = self.redial_at.get();
-        at.map_or(Duration::ZERO, |at| at.duration_since(Instant::now()))
+        self.tally.pause()
     }
 
     /// It let us in. Whether it must show that it answers, too.
     pub(super) fn let_in(&self, version: Version) -> bool {
-        self.redial_at.set(None);
+        self.tally.let_in();
         self.refuses[version.index()].set(false);
         let is_suspect = self.is_suspect.get();
         self.is_up.set(!is_suspect);
@@ -264,9 +254,7 @@ impl<T: Copy> Host<T> {
     /// connections. One that takes no more of them would be waited for in vain.
     pub(super) fn failed(&self) {
         self.is_up.set(false);
-        let after = self.redial_after.get();
-        self.redial_at.set(Some(Instant::now() + after));
-        self.redial_after.set((after * 2).min(REDIAL_MAX));
+        self.tally.failed();
     }
 
     /// It does not speak this version, maybe others.
@@ -298,8 +286,7 @@ impl<T: Copy> Host<T> {
 
     /// It may be dialled at once.
     pub(super) fn forget_pause(&self) {
-        self.redial_at.set(None);
-        self.redial_after.set(REDIAL_MIN);
+        self.tally.forget_pause();
     }
 
     /// All connections that take requests.
@@ -383,7 +370,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_of_several_connections_to_shards_says_nothing_of_the_node_when_it_breaks() {
-        let host = Host::new(HostId(0), PEER);
+        let host = Host::new(HostId(0), PEER, Rc::default());
         let (first, _) = first(&host, PEER, 4);
         host.let_in(Version::V4);
         let break_ = |connection: &Rc<Connection<u8>>| {
@@ -403,7 +390,7 @@ mod tests {
 
     #[test]
     fn without_a_connection_nobody_is_dialled_for_shards_and_a_new_one_begins_at_once() {
-        let host = Host::new(HostId(0), PEER);
+        let host = Host::new(HostId(0), PEER, Rc::default());
         let (before, fills) = first(&host, PEER, 4);
         assert!(fills);
         for pulse in 0..100 {
@@ -423,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_node_that_always_has_other_shards_is_filled_at_once_only_once() {
-        let host = Host::new(HostId(0), PEER);
+        let host = Host::new(HostId(0), PEER, Rc::default());
         let (connection, fills) = first(&host, PEER, 4);
         assert!(fills);
         for shards in [5, 6, 4, 5] {

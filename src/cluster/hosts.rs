@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::heard::{Asked, Heard};
+use super::heard::{Asked, Heard, Tallies};
 use super::host::{Host, HostId};
 use super::topology::Topology;
 use super::{ContactPoints, Refused};
@@ -59,19 +59,12 @@ pub(super) struct Hosts<T> {
     current: Cell<usize>,
     next: u32,
     dice: Cell<u64>,
+    tallies: Rc<Tallies>,
 }
 
 impl<T: Copy> Hosts<T> {
     pub(super) fn new(points: &ContactPoints, usage: Use) -> Self {
-        let mut hosts = Self {
-            listed: Vec::new(),
-            retired: Vec::new(),
-            topology: None,
-            usage,
-            current: Cell::new(0),
-            next: 0,
-            dice: Cell::new(0x9e37_79b9_7f4a_7c15),
-        };
+        let mut hosts = Self::nobody(usage, Rc::default());
         hosts.listed = points
             .iter()
             .map(|it| hosts.host(&it.to_string()))
@@ -79,10 +72,33 @@ impl<T: Copy> Hosts<T> {
         hosts
     }
 
+    /// The same nodes, without connections: for somebody else who shares what is known of them.
+    pub(super) fn anew(&self) -> Self {
+        let mut hosts = Self::nobody(self.usage, Rc::clone(&self.tallies));
+        let addresses = self.listed.iter().map(|it| &it.address);
+        hosts.listed = addresses.map(|it| hosts.host(it)).collect();
+        hosts.topology.clone_from(&self.topology);
+        hosts.current.set(self.current.get());
+        hosts
+    }
+
+    fn nobody(usage: Use, tallies: Rc<Tallies>) -> Self {
+        Self {
+            listed: Vec::new(),
+            retired: Vec::new(),
+            topology: None,
+            usage,
+            current: Cell::new(0),
+            next: 0,
+            dice: Cell::new(0x9e37_79b9_7f4a_7c15),
+            tallies,
+        }
+    }
+
     fn host(&mut self, address: &str) -> Rc<Host<T>> {
         let id = HostId(self.next);
         self.next += 1;
-        Host::new(id, address)
+        Host::new(id, address, self.tallies.of(address))
     }
 
     /// Uses these nodes from now on; those that were used before keep their connections.

@@ -12,6 +12,9 @@ pub enum Lost {
     /// The node does not speak the version.
     #[error("no connection: {0}")]
     Version(String),
+    /// The cluster does not let the client's role in.
+    #[error("the role is not let in: {0}")]
+    Role(String),
     /// The node refused the keyspace that the connection was for.
     #[error("the node refused the keyspace: {message}")]
     Keyspace {
@@ -28,7 +31,7 @@ impl Lost {
     pub const fn may_have_applied(&self) -> bool {
         match self {
             Self::Broken(_) => true,
-            Self::Dial(_) | Self::Keyspace { .. } | Self::Version(_) => false,
+            Self::Dial(_) | Self::Keyspace { .. } | Self::Role(_) | Self::Version(_) => false,
         }
     }
 }
@@ -42,4 +45,7 @@ pub enum Refused {
     /// There is no connection, and the last attempt is too recent for another.
     #[error("no connection to the cluster")]
     Down,
+    /// The cluster did not let the client's role in, too recently to ask again.
+    #[error("the cluster does not let the role in")]
+    Role,
 }

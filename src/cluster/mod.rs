@@ -18,6 +18,7 @@ pub mod inflight;
 mod keyspaces;
 mod lost;
 pub mod prepare;
+mod roles;
 mod sharding;
 mod shards;
 pub mod topology;
@@ -35,7 +36,7 @@ use crate::wire::request::Prepare;
 use crate::wire::{Frame, NodeStream, Opcode, Version};
 
 pub use crate::wire::Compression;
-pub use account::{Account, Kept};
+pub use account::{Account, Kept, Role};
 pub use config::{Config, ContactPoint, ContactPoints, Name, ProtocolMax};
 pub use connection::Connection;
 use connection::Owner;
@@ -47,6 +48,7 @@ pub use hosts::Target;
 use hosts::{Hosts, Use};
 pub use lost::{Lost, Refused};
 use prepare::{Id, Joined, Taught};
+pub use roles::Ruling;
 use topology::Topology;
 
 /// Requests given up on one connection before it is replaced.
@@ -84,6 +86,9 @@ pub trait Sink: 'static {
     /// each of them was told.
     fn failed(&self, _side: Side) {}
 
+    /// The cluster did not let a client's role in, and said this.
+    fn turned_away(&self, _side: Side, _sentence: &str) {}
+
     /// A connection that had been ready is gone; what waited on it was told before.
     fn gone(&self, _side: Side) {}
 }
@@ -109,6 +114,8 @@ pub struct Cluster<S: Sink> {
     seats_max: usize,
     /// A node of it was seen to have shards.
     has_shards: Cell<bool>,
+    /// Who we are there, if not the service account.
+    role: Option<roles::Guest>,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -156,6 +163,7 @@ impl<S: Sink> Cluster<S> {
             version: Cell::new(Version::V4),
             seats_max,
             has_shards: Cell::new(false),
+            role: None,
             tasks: RefCell::default(),
         })
     }
@@ -312,41 +320,6 @@ impl<S: Sink> Cluster<S> {
         self.hosts.borrow().heard(asked)
     }
 
-    /// Leaves a node alone that does not answer, if there are others, and asks it for a sign of life. If
-    /// none comes its connections end; until then its other requests may still be answered.
-    pub fn suspect(&self, asked: Asked) {
-        let host = self.hosts.borrow().find(asked.host).map(Rc::clone);
-        let Some(host) = host.filter(|it| self.has_choice() && it.suspect()) else {
-            return;
-        };
-        for connection in host.connections() {
-            self.ask_for_life(&connection);
-        }
-        self.redial(&host);
-        let within = self.config.connect_timeout;
-        self.spawn(async move {
-            tokio::time::sleep(within).await;
-            host.convict();
-        });
-    }
-
-    /// Asks for a sign of life on a connection that was silent for a request's whole time, while its node
-    /// answers on others. If none comes it ends.
-    pub fn question(&self, connection: &Held<S>) {
-        if !connection.is_ready() || connection.is_asked.get() {
-            return;
-        }
-        self.ask_for_life(connection);
-        let (connection, answered) = (Rc::clone(connection), connection.answered());
-        let within = self.config.connect_timeout;
-        self.spawn(async move {
-            tokio::time::sleep(within).await;
-            if connection.answered() == answered {
-                connection.outbox.abort();
-            }
-        });
-    }
-
     /// Forgets the pause after failed attempts: the cluster is believed to be back.
     pub fn redial_now(&self) {
         let hosts = self.hosts.borrow();
@@ -384,6 +357,7 @@ impl<S: Sink> Cluster<S> {
         version: Version,
         purpose: Purpose,
     ) -> Result<Held<S>, Refused> {
+        self.may_enter()?;
         host.may_dial()?;
         let itself = self.itself.upgrade().ok_or(Refused::Down)?;
         if !matches!(purpose, Purpose::Shard(_)) {
@@ -391,7 +365,7 @@ impl<S: Sink> Cluster<S> {
         }
         let connection = Connection::new(version, host.id, &host.tally);
         let (host, driven) = (Rc::clone(host), Rc::clone(&connection));
-        self.spawn(drive::run(itself, host, driven, purpose));
+        self.spawn(drive::run(itself, host, driven, purpose, None));
         Ok(connection)
     }
 
@@ -414,6 +388,7 @@ impl<S: Sink> Cluster<S> {
             Purpose::Shard(_) => return self.ask_who(connection),
             Purpose::Any | Purpose::Keyspace(_) => self.redial_all(),
         }
+        self.entered();
         if host.let_in(connection.version) {
             self.ask_for_life(connection);
         } else if matches!(purpose, Purpose::Any) {
@@ -431,6 +406,7 @@ impl<S: Sink> Cluster<S> {
         match (lost, purpose) {
             // The node is there; only the keyspace or another way to a shard is not.
             (Lost::Keyspace { .. }, _) | (_, Purpose::Shard(_)) => {}
+            (Lost::Role(said), Purpose::Any | Purpose::Keyspace(_)) => self.shut_out(said),
             (Lost::Version(_), Purpose::Any | Purpose::Keyspace(_)) => host.refused(version),
             (Lost::Dial(_) | Lost::Broken(_), Purpose::Any | Purpose::Keyspace(_)) => {
                 host.failed();
@@ -464,7 +440,7 @@ impl<S: Sink> Cluster<S> {
     /// Dials a node that is down while others serve: nobody's request should wait for it.
     fn redial(&self, host: &Rc<Host<S::Ticket>>) {
         let is_needed = !host.is_up() && self.has_choice() && self.is_listed(host);
-        if !is_needed || host.is_redialled.replace(true) {
+        if !is_needed || self.may_enter().is_err() || host.is_redialled.replace(true) {
             return;
         }
         let (itself, host) = (Weak::clone(&self.itself), Rc::clone(host));

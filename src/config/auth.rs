@@ -1,10 +1,10 @@
 //! Who clients are to the proxy, and who the proxy is to the clusters.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cluster::{Account, Kept};
-use crate::session::Users;
+use crate::session::{Door, Users};
 
 use super::build::path;
 use super::host::Host;
@@ -14,29 +14,68 @@ use super::redact::plain;
 /// The most bytes of a password.
 const PASSWORD_MAX: usize = 4_096;
 
-/// Who may log in at the proxy; `None` where nobody has to, or a fault was noted.
-pub(super) fn users(r: &mut Reader) -> Option<Arc<Users>> {
-    let modes = [("service", Some(())), ("passthrough", None)];
-    let said_mode = r.has("auth.mode");
-    r.choice("auth.mode", (), &modes);
+/// How clients log in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Passthrough,
+    Service,
+}
+
+/// Who may log in, and as whom; whoever connects where nobody has to, or a fault was noted.
+pub(super) fn door(r: &mut Reader) -> Door {
+    let modes = [
+        ("service", Some(Mode::Service)),
+        ("passthrough", Some(Mode::Passthrough)),
+    ];
+    let mode = r.choice("auth.mode", Mode::Passthrough, &modes);
     let file = r.text("auth.users", path);
-    if !r.has("auth") || !r.is_sound("auth") {
-        return None;
+    let accounts = ["clusters.a.auth", "clusters.b.auth"];
+    let is_wanted = r.has("auth") || accounts.iter().any(|it| r.has(it));
+    if !is_wanted || !r.is_sound("auth") {
+        return Door::Open;
     }
-    let Some(file) = file.filter(|_| said_mode) else {
-        r.fault(
-            "auth",
-            "mode: service and users, the file of names and hashes, are needed",
-        );
-        return None;
-    };
+    match (mode, file) {
+        (Mode::Service, Some(file)) => users(r, file),
+        (Mode::Service, None) => {
+            r.fault(
+                "auth",
+                "mode: service needs users, the file of names and hashes",
+            );
+            Door::Open
+        }
+        (Mode::Passthrough, Some(_)) => {
+            r.fault(
+                "auth.users",
+                "belongs to mode: service; with passthrough, the default, the clusters know their users",
+            );
+            Door::Open
+        }
+        (Mode::Passthrough, None) => passthrough(r, accounts),
+    }
+}
+
+fn users(r: &mut Reader, file: PathBuf) -> Door {
     match Users::load(file) {
-        Ok(users) => Some(Arc::new(users)),
+        Ok(users) => Door::Users(Arc::new(users)),
         Err(fault) => {
             r.fault("auth.users", fault.to_string());
-            None
+            Door::Open
         }
     }
+}
+
+/// Replay and the control connections are nobody's: they need accounts of their own.
+fn passthrough(r: &mut Reader, accounts: [&str; 2]) -> Door {
+    let mut door = Door::Clusters;
+    for (cluster, account) in ["clusters.a", "clusters.b"].into_iter().zip(accounts) {
+        if r.has(cluster) && !r.has(account) {
+            let text = "is needed with auth.mode: passthrough, the default where a cluster wants \
+                        credentials: replay and the proxy's own questions log in with it";
+            r.fault(account, text);
+            door = Door::Open;
+        }
+    }
+    door
 }
 
 /// The service account of a cluster; `None` where there is none, or a fault was noted.
@@ -66,11 +105,6 @@ pub(super) fn account(r: &mut Reader, section: &str, host: &Host) -> Option<Acco
         r.fault(section, "username is needed");
         return None;
     };
-    if !r.has("auth") {
-        let text = "with a service account clients must log in at the proxy (auth.mode: service): \
-                    passing their own credentials on is not supported yet";
-        r.fault(section, text);
-    }
     Some(Account {
         username,
         password,
@@ -118,7 +152,7 @@ mod tests {
         format!("{clusters}\n{}\n", auth.unwrap_or_default())
     }
 
-    fn users(folder: &TempDir) -> std::path::PathBuf {
+    fn users(folder: &TempDir) -> PathBuf {
         let path = folder.path().join("users");
         let hash = bcrypt::hash("x", 4).expect("a hash");
         std::fs::write(&path, format!("tom:{hash}\n")).expect("written");
@@ -135,7 +169,7 @@ mod tests {
             let config = read(&text(account, Some(&users))).unwrap_or_else(|f| panic!("{f}"));
             let found = config.clusters.a.account.as_ref().expect("an account");
             assert_eq!((&*found.username, &*found.password), ("helix", "hunter2"));
-            assert_eq!(config.users.as_ref().map(|it| it.path()), Some(&*users));
+            assert_eq!(config.door.users().map(|it| it.path()), Some(&*users));
 
             let summary = config.summary();
             assert!(!summary.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
@@ -178,10 +212,46 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_everybody_would_share_unasked_is_a_fault() {
+    fn where_a_cluster_wants_credentials_clients_log_in_there_unless_it_is_said_otherwise() {
         let account = "{ username: helix, password_env: PASSWORD }";
-        let faults = read(&text(account, None)).expect_err("a fault");
-        let found: Vec<_> = faults.iter().map(|it| &*it.key).collect();
-        assert_eq!(found, ["clusters.a.auth"]);
+        for said in ["", "auth: { mode: passthrough }"] {
+            let config = read(&format!("{}{said}", text(account, None))).expect("a configuration");
+            assert_eq!(config.door, Door::Clusters);
+            assert!(config.dispatch.passthrough);
+            let summary = config.summary();
+            assert!(
+                summary.contains("auth:\n  mode: passthrough\n"),
+                "{summary}"
+            );
+            assert_eq!(read(&summary).as_ref(), Ok(&config), "{summary}");
+        }
+        let open = read("clusters: { a: { contact_points: [a] } }").expect("a configuration");
+        assert_eq!(open.door, Door::Open);
+        assert!(!open.dispatch.passthrough);
+    }
+
+    #[test]
+    fn passthrough_needs_the_service_account_of_each_cluster() {
+        let account = "auth: { username: helix, password_env: PASSWORD }";
+        let of = |a: &str, b: &str, auth: &str| {
+            let a = format!("a: {{ contact_points: [a], {a} }}");
+            let b = format!("b: {{ contact_points: [b], {b} }}");
+            read(&format!("clusters: {{ {a}, {b} }}\n{auth}\n"))
+        };
+        let faults = |found: Result<crate::config::Config, crate::config::Faults>| {
+            let faults = found.expect_err("a fault");
+            faults.iter().map(|it| it.key.clone()).collect::<Vec<_>>()
+        };
+        assert!(of(account, account, "").is_ok());
+        assert_eq!(faults(of(account, "", "")), ["clusters.b.auth"]);
+        assert_eq!(faults(of("", account, "")), ["clusters.a.auth"]);
+        let said = "auth: { mode: passthrough }";
+        let both = ["clusters.a.auth", "clusters.b.auth"];
+        assert_eq!(faults(of("", "", said)), both);
+        // As all are the service account, the other cluster may be one that asks nobody.
+        let folder = TempDir::new().expect("a folder");
+        let users = users(&folder);
+        let service = format!("auth: {{ mode: service, users: {} }}", users.display());
+        assert!(of(account, "", &service).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::cluster::ProtocolMax;
+use crate::session::Door;
 use crate::telemetry::log;
 use crate::{control, dispatch, replay, session};
 
@@ -55,16 +56,18 @@ pub(super) fn assemble(r: &mut Reader, host: &Host) -> Option<Config> {
         .map(|(side, name)| cluster(r, side, name, protocol_max, workers, host));
     let (a, b) = (clusters.next()?, clusters.next());
     drop(clusters);
+    let door = auth::door(r);
+    let is_passthrough = door == Door::Clusters;
     let config = Config {
         session,
         admin,
         workers,
         policy,
-        dispatch: dispatch(r, protocol_max, &instance),
+        dispatch: dispatch(r, (protocol_max, is_passthrough), &instance),
         replay: replay(r),
         log: log(r),
         tls: tls::server(r),
-        users: auth::users(r),
+        door,
         instance,
         clusters: Clusters {
             a: a?,
@@ -119,7 +122,11 @@ fn protocol_max(r: &mut Reader) -> ProtocolMax {
     r.choice("protocol_max", ProtocolMax::default(), &choices)
 }
 
-fn dispatch(r: &mut Reader, protocol_max: ProtocolMax, instance: &str) -> dispatch::Config {
+fn dispatch(
+    r: &mut Reader,
+    (protocol_max, passthrough): (ProtocolMax, bool),
+    instance: &str,
+) -> dispatch::Config {
     let default = dispatch::Deadlines::default();
     let deadlines = dispatch::Deadlines {
         read: r.duration("reads.timeout", default.read, UP_TO_AN_HOUR),
@@ -150,6 +157,7 @@ fn dispatch(r: &mut Reader, protocol_max: ProtocolMax, instance: &str) -> dispat
         deadlines,
         advertise,
         protocol_max,
+        passthrough,
     }
 }
 

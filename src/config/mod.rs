@@ -60,8 +60,8 @@ pub struct Config {
     pub log: log::Config,
     /// Encryption to clients. Default none.
     pub tls: Option<Arc<Server>>,
-    /// Who may log in. Default whoever connects.
-    pub users: Option<Arc<session::Users>>,
+    /// Who may log in, and as whom. Default whoever connects.
+    pub door: session::Door,
 }
 
 /// The clusters: A always, B unless this is a plain pass-through.

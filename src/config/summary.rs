@@ -9,6 +9,7 @@ use crate::policy::{
     Ack, Failover, Journal, OnQueueFailure, Preferred, ReadStrategy, WriteStrategy,
 };
 use crate::replay::Store;
+use crate::session::Door;
 use crate::socket::tls::Identity;
 use crate::telemetry::log;
 
@@ -178,9 +179,13 @@ impl Config {
             },
         );
         page.text("  level", &self.log.filter);
-        if let Some(users) = &self.users {
-            page.section("auth").line("  mode", "service");
-            page.text("  users", &users.path().to_string_lossy());
+        match &self.door {
+            Door::Open => {}
+            Door::Clusters => page.section("auth").line("  mode", "passthrough"),
+            Door::Users(users) => {
+                page.section("auth").line("  mode", "service");
+                page.text("  users", &users.path().to_string_lossy());
+            }
         }
         if let Some(tls) = &self.tls {
             let files = tls.files();

@@ -263,7 +263,7 @@ const WRONG: &[Case] = &[
     ),
     (
         "auth: { mode: service }",
-        "x.yaml:2:1: auth: mode: service and users, the file of names and hashes, are needed",
+        "x.yaml:2:1: auth: mode: service needs users, the file of names and hashes",
     ),
     (
         "auth: { mode: service, users: absent }",
@@ -271,7 +271,8 @@ const WRONG: &[Case] = &[
     ),
     (
         "auth: { mode: passthrough, users: absent }",
-        "x.yaml:2:15: auth.mode: \"passthrough\" is not supported yet",
+        "x.yaml:2:35: auth.users: belongs to mode: service; with passthrough, the default, the clusters \
+         know their users",
     ),
     (
         "tls: { cert: x.pem }",

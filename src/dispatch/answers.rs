@@ -8,7 +8,7 @@ use super::registry::{Entry, Node};
 use super::request::{Flow, Held, Request, What, orphan};
 use super::table::{Key, Term};
 use super::verdict::judge;
-use super::{Client, Desk, Error};
+use super::{Client, Desk, Error, Login};
 use crate::cluster::prepare::{Id, Taught};
 use crate::cluster::{Connection, Lost, Refused, Sink, Target};
 use crate::pair::Side;
@@ -49,6 +49,9 @@ impl<C: Client> Sink for Desk<C> {
             }
             let judged = judge(&frame, request.single_partition(), request.hash());
             self.hear(side, judged.report);
+            if request.login.is_some() {
+                self.hear_of_rights(request, judged.verdict, &frame);
+            }
             judged
         };
         self.advance(
@@ -64,6 +67,10 @@ impl<C: Client> Sink for Desk<C> {
 
     fn failed(&self, side: Side) {
         self.report(side, Report::Strike);
+    }
+
+    fn turned_away(&self, side: Side, sentence: &str) {
+        self.turned_away(side, "a role that logged in is refused here", sentence);
     }
 
     fn gone(&self, side: Side) {
@@ -85,6 +92,7 @@ impl<C: Client> Sink for Desk<C> {
                 };
                 request.legs[side].held = Held::Error(error);
             }
+            note_shut(request, side, lost);
             self.hop(key, request, side, lost)
         };
         let verdict = match (hop, lost) {
@@ -92,7 +100,9 @@ impl<C: Client> Sink for Desk<C> {
             (Some(Err(verdict)), _) => verdict,
             (None, Lost::Keyspace { .. }) => Verdict::Definite,
             (None, lost) if lost.may_have_applied() => Verdict::Maybe,
-            (None, Lost::Broken(_) | Lost::Dial(_) | Lost::Version(_)) => Verdict::NotApplied,
+            (None, Lost::Broken(_) | Lost::Dial(_) | Lost::Role(_) | Lost::Version(_)) => {
+                Verdict::NotApplied
+            }
         };
         self.advance(key, Input::Answered(side, verdict), None);
     }
@@ -119,6 +129,9 @@ impl<C: Client> Sink for Desk<C> {
                 Taught::Refused(frame) => {
                     let judged = judge(frame, true, request.hash());
                     self.hear(side, judged.report);
+                    if request.login.is_some() {
+                        self.hear_of_rights(request, judged.verdict, frame);
+                    }
                     // Only the PREPARE was sent.
                     let verdict = match judged.verdict {
                         Verdict::Maybe => Verdict::NotApplied,
@@ -127,6 +140,7 @@ impl<C: Client> Sink for Desk<C> {
                     Err((verdict, Some((side, *frame))))
                 }
                 Taught::Lost(lost) => {
+                    note_shut(request, side, lost);
                     let again = self.hop_untold(key, request, side, lost);
                     again.map_err(|verdict| (verdict, None))
                 }
@@ -139,7 +153,7 @@ impl<C: Client> Sink for Desk<C> {
 }
 
 /// The statement that the node has forgotten, if that is what it says.
-fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<Rc<Entry>> {
+fn unprepared<C: Client>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<Rc<Entry>> {
     let (_, content) = frame.content().ok()?;
     let error = error::Error::parse(content).ok()?;
     if error.code != code::UNPREPARED {
@@ -148,13 +162,27 @@ fn unprepared<C>(request: &Request<C>, side: Side, frame: &Frame<'_>) -> Option<
     request.called(side, error.unprepared?)
 }
 
+fn is_unauthorized(frame: &Frame<'_>) -> bool {
+    let content = frame.content();
+    let error = content.and_then(|(_, content)| error::Error::parse(content));
+    error.is_ok_and(|it| it.code == code::UNAUTHORIZED)
+}
+
 /// A read goes to its second side: what its entry believes of the columns is as old as the request.
 #[inline]
-fn fails_over<C>(request: &Request<C>, to: Side) {
+fn fails_over<C: Client>(request: &Request<C>, to: Side) {
     if let (Flow::Read(_), What::Execute(entry)) = (&request.flow, &request.what)
         && request.legs[!to].since.is_some()
     {
         entry.renew(to);
+    }
+}
+
+/// The cluster does not let the client's role in, which may mean that it is none any more.
+fn note_shut<C: Client>(request: &mut Request<C>, side: Side, lost: &Lost) {
+    if matches!(lost, Lost::Role(_)) {
+        request.legs[side].is_shut = true;
+        request.flow.forbid();
     }
 }
 
@@ -180,6 +208,21 @@ impl<C: Client> Desk<C> {
                 self.report(side, Report::Success);
             }
             None => {}
+        }
+    }
+
+    /// What an answer says of what a client's role may do.
+    fn hear_of_rights(&self, request: &mut Request<C>, verdict: Verdict, frame: &Frame<'_>) {
+        let Some(login) = &request.login else { return };
+        match verdict {
+            Verdict::Ok if matches!(request.flow, Flow::Write(_)) => {
+                login.took(&request.what, request.keyspace.as_deref(), self.now.get());
+            }
+            Verdict::Definite if is_unauthorized(frame) => {
+                login.refused(&request.what, request.keyspace.as_deref());
+                request.flow.forbid();
+            }
+            Verdict::Definite | Verdict::Maybe | Verdict::NotApplied | Verdict::Ok => {}
         }
     }
 
@@ -274,27 +317,35 @@ impl<C: Client> Desk<C> {
 
     #[inline]
     fn send(&self, key: Key, request: &mut Request<C>, side: Side) -> Result<(), Verdict> {
-        let Some(cluster) = &self.clusters[side] else {
+        let Some(cluster) = self.cluster(request.login.as_ref(), side) else {
             return Err(Verdict::NotApplied);
         };
         let target = request.target(side, cluster.heeds_tokens());
         let way = (request.version, request.bound_to());
         let kind = (request.flags, request.opcode());
         let sent = cluster.send(key, target, way, kind, |out| request.put(side, out));
-        let (connection, stream) = sent.map_err(|refused| self.refused(side, refused))?;
+        let (connection, stream) = match sent {
+            Ok(sent) => sent,
+            Err(refused) => return Err(self.refused(request, side, refused)),
+        };
         request.legs[side].sent(connection, stream);
         if let What::Execute(entry) = &request.what
             && entry.asks()
         {
-            self.ask_columns(entry, request.version, !side);
+            self.ask_columns(request.login.as_ref(), (entry, request.version), !side);
         }
         Ok(())
     }
 
     /// Has the other side prepare it too: rows go without their columns only if both have the same.
     #[cold]
-    fn ask_columns(&self, entry: &Entry, version: Version, side: Side) {
-        if let Some(cluster) = &self.clusters[side]
+    fn ask_columns(
+        &self,
+        login: Option<&Rc<Login<C>>>,
+        (entry, version): (&Entry, Version),
+        side: Side,
+    ) {
+        if let Some(cluster) = self.cluster(login, side)
             && !self.view.get().out.contains(side)
         {
             entry.asked();
@@ -334,26 +385,33 @@ impl<C: Client> Desk<C> {
         if lessons_max < leg.lessons {
             return Err(Verdict::NotApplied);
         }
-        let Some(cluster) = &self.clusters[side] else {
+        let Some(cluster) = self.cluster(request.login.as_ref(), side) else {
             return Err(Verdict::NotApplied);
         };
         let template = &entry.template;
         let way = (request.version, template.keyspace.as_deref());
         let target = request.target(side, cluster.heeds_tokens());
         let taught = cluster.teach(key, target, way, template.id, &template.text);
-        let asked = taught.map_err(|refused| self.refused(side, refused))?;
+        let asked = match taught {
+            Ok(asked) => asked,
+            Err(refused) => return Err(self.refused(request, side, refused)),
+        };
         let leg = &mut request.legs[side];
         (leg.host, leg.asked) = (Some(asked.host()), Some(asked));
         Ok(())
     }
 
-    fn refused(&self, side: Side, refused: Refused) -> Verdict {
-        let cluster = self.clusters[side].as_ref();
+    fn refused(&self, request: &mut Request<C>, side: Side, refused: Refused) -> Verdict {
+        let cluster = self.cluster(request.login.as_ref(), side);
         match refused {
             // One node's trouble is not the cluster's.
             Refused::Down if cluster.is_some_and(|it| it.is_served()) => {}
             Refused::Down => self.report(side, Report::Strike),
             Refused::Busy => {}
+            Refused::Role => {
+                request.legs[side].is_shut = true;
+                request.flow.forbid();
+            }
         }
         Verdict::NotApplied
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::Error;
+use super::{Error, Login};
 use crate::wire::{ClientStream, Opcode, Version};
 
 /// A client connection as answers see it. Cloned once a request; cloning must be cheap (an `Rc`).
@@ -37,7 +37,7 @@ pub trait Client: Clone + 'static {
 
 /// Whose request it is.
 #[derive(Clone, Debug)]
-pub struct Origin<C> {
+pub struct Origin<C: Client> {
     /// Where the answer goes.
     pub client: C,
     /// The version that the connection speaks.
@@ -46,9 +46,11 @@ pub struct Origin<C> {
     pub keyspace: Option<Rc<str>>,
     /// The address that the client dialled: what `system.local` says.
     pub dialled: SocketAddr,
+    /// Who it is, where clients act as roles of their own.
+    pub login: Option<Rc<Login<C>>>,
 }
 
-impl<C> Origin<C> {
+impl<C: Client> Origin<C> {
     /// The keyspace of a request, which may name its own.
     pub(super) fn keyspace_of(&self, own: Option<&str>) -> Option<Rc<str>> {
         own.map(Rc::from).or_else(|| self.keyspace.clone())

@@ -15,6 +15,8 @@ pub struct Config {
     pub advertise: Advertise,
     /// The highest protocol version offered to clients. Default what both clusters have.
     pub protocol_max: ProtocolMax,
+    /// Clients act at the clusters as roles of their own (`auth.mode: passthrough`). Default as the service account.
+    pub passthrough: bool,
 }
 
 /// How long requests may take, counted from their arrival.

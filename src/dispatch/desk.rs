@@ -8,14 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::Client;
 use super::flow::Input;
 use super::journal::Unsaved;
 use super::known::Texts;
+use super::logins::Logins;
 use super::registry::Prepared;
-use super::request::{Leg, Request};
+use super::request::Request;
 use super::shared::Shared;
 use super::table::{Key, Table, Term};
+use super::{Client, Login};
 use crate::cluster::{self, Asked, Cluster, Heard};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Report, View};
@@ -31,7 +32,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// One data-plane thread's world.
 pub struct Desk<C: Client> {
     pub(super) shared: Arc<Shared>,
+    /// Those of the service account; where clients act as roles of their own nothing is sent over them.
     pub(super) clusters: Pair<Option<Rc<Cluster<Self>>>>,
+    pub(super) logins: Logins<C>,
     pub(super) table: RefCell<Table<Request<C>>>,
     pub(super) prepared: Prepared,
     pub(super) texts: Texts,
@@ -88,6 +91,7 @@ impl<C: Client> Desk<C> {
             Self {
                 shared,
                 clusters,
+                logins: Logins::default(),
                 table: RefCell::default(),
                 prepared: Prepared::default(),
                 texts: Texts::default(),
@@ -160,6 +164,10 @@ impl<C: Client> Desk<C> {
         loops.spawn_local(Rc::clone(self).submit_changes());
         loops.spawn_local(Rc::clone(self).follow_view());
         loops.spawn_local(Rc::clone(self).follow_news());
+        if self.shared.config.passthrough {
+            loops.spawn_local(Rc::clone(self).sweep_logins());
+            return loops;
+        }
         for (side, cluster) in self.clusters.iter() {
             let Some(cluster) = cluster else { continue };
             let (kept, follower) = (Rc::clone(cluster), Rc::clone(cluster));
@@ -168,6 +176,17 @@ impl<C: Client> Desk<C> {
             loops.spawn_local(async move { follower.follow(told).await });
         }
         loops
+    }
+
+    /// The connections that a request of this client goes over.
+    #[inline]
+    pub(super) fn cluster<'a>(
+        &'a self,
+        login: Option<&'a Rc<Login<C>>>,
+        side: Side,
+    ) -> Option<&'a Rc<Cluster<Self>>> {
+        let clusters = login.map_or(&self.clusters, |it| &it.clusters);
+        clusters[side].as_ref()
     }
 
     /// Waits until no request is in flight and nothing waits for the queue, at most so long.
@@ -220,13 +239,14 @@ impl<C: Client> Desk<C> {
     /// A point read has waited long enough: a side that has said nothing since gets a strike. A node that
     /// answers others may only be slow with this one, and one of many is not the cluster.
     fn strike_silent(&self, key: Key) {
-        let heard = match self.table.borrow_mut().get_mut(key) {
+        let (login, heard) = match self.table.borrow_mut().get_mut(key) {
             Some(request) => {
                 let waiting = request.flow.waiting();
-                waiting
+                let heard = waiting
                     .iter()
-                    .map(|side| (side, self.heard(side, &request.legs[side])))
-                    .collect::<Vec<_>>()
+                    .map(|side| (side, self.heard(request, side)))
+                    .collect::<Vec<_>>();
+                (request.login.clone(), heard)
             }
             None => return,
         };
@@ -234,7 +254,7 @@ impl<C: Client> Desk<C> {
             if heard == Heard::Nobody {
                 self.report(side, Report::Strike);
             }
-            self.suspect(side, heard, asked);
+            self.suspect(login.as_ref(), side, (heard, asked));
         }
     }
 
@@ -242,19 +262,18 @@ impl<C: Client> Desk<C> {
     fn give_up(&self, key: Key) {
         let mut unsent = Sides::NONE;
         let mut silent = Pair::new(None, None);
-        let statement = {
+        let (login, statement) = {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 return;
             };
             for side in request.flow.waiting().iter() {
-                let leg = &mut request.legs[side];
-                silent[side] = Some(self.heard(side, leg));
-                if leg.withdraw() {
+                silent[side] = Some(self.heard(request, side));
+                if request.legs[side].withdraw() {
                     unsent = unsent.with(side);
                 }
             }
-            request.hash()
+            (request.login.clone(), request.hash())
         };
         self.advance(key, Input::Deadline { unsent }, None);
         for side in Side::ALL {
@@ -266,14 +285,18 @@ impl<C: Client> Desk<C> {
                 Heard::Others => {}
                 Heard::Nobody => self.report(side, Report::Strike),
             }
-            self.suspect(side, heard, asked);
+            self.suspect(login.as_ref(), side, (heard, asked));
         }
     }
 
     /// Who of the side answers, where this leg was not answered in time. A connection that alone is
     /// silent is asked whether it is still there.
-    fn heard(&self, side: Side, leg: &Leg) -> (Heard, Option<Asked>) {
-        let (Some(cluster), Some(asked)) = (&self.clusters[side], leg.asked) else {
+    fn heard(&self, request: &Request<C>, side: Side) -> (Heard, Option<Asked>) {
+        let (leg, cluster) = (
+            &request.legs[side],
+            self.cluster(request.login.as_ref(), side),
+        );
+        let (Some(cluster), Some(asked)) = (cluster, leg.asked) else {
             return (Heard::Nobody, None);
         };
         let heard = cluster.heard(asked);
@@ -284,8 +307,13 @@ impl<C: Client> Desk<C> {
     }
 
     /// A node that said nothing gets no more requests while there are others.
-    fn suspect(&self, side: Side, heard: Heard, asked: Option<Asked>) {
-        if let (Some(cluster), Some(asked)) = (&self.clusters[side], asked)
+    fn suspect(
+        &self,
+        login: Option<&Rc<Login<C>>>,
+        side: Side,
+        (heard, asked): (Heard, Option<Asked>),
+    ) {
+        if let (Some(cluster), Some(asked)) = (self.cluster(login, side), asked)
             && heard != Heard::Itself
         {
             cluster.suspect(asked);
@@ -334,6 +362,7 @@ impl<C: Client> Desk<C> {
                 if let Some(cluster) = &self.clusters[side] {
                     cluster.redial_now();
                 }
+                self.logins.redial_now(side);
                 // What it could not be asked while it was away may be asked now.
                 self.prepared.clear();
             }

@@ -63,7 +63,7 @@ impl<C: Client> Desk<C> {
             cursor.skip_bytes_map()?;
         }
         let payload = frame.body.len() - cursor.rest().len();
-        self.has_room(frame.body.len())?;
+        self.has_room(origin, frame.body.len())?;
         let intake = match frame.header.opcode {
             Opcode::Execute => self.execute(origin, cursor)?,
             Opcode::Query => self.query(origin, cursor)?,
@@ -308,6 +308,7 @@ impl<C: Client> Desk<C> {
                 .filter(|_| !version.has_keyspaces())
                 .map(str::to_owned),
             statement: Arc::new(known.statement.clone()),
+            role: origin.login.as_ref().map(|it| it.role.clone()),
             until: std::time::Instant::now() + self.shared.config.deadlines.schema,
             done,
         };
@@ -334,7 +335,7 @@ impl<C: Client> Desk<C> {
 
     #[inline]
     fn start_request(&self, origin: &Origin<C>, frame: Frame<'_>, payload: usize, intake: Intake) {
-        let (flow, actions, term) = self.plan(&intake);
+        let (flow, actions, term) = self.plan(&intake, origin.login.as_deref());
         let mut body = self.buffers().lend();
         body.extend_from_slice(frame.body);
         self.held.set(self.held.get() + body.len());
@@ -344,6 +345,7 @@ impl<C: Client> Desk<C> {
         };
         let request = Request {
             client: origin.client.clone(),
+            login: origin.login.clone(),
             stream: ClientStream(frame.header.stream),
             version: origin.version,
             flags: frame.header.flags,
@@ -374,13 +376,12 @@ impl<C: Client> Desk<C> {
     /// Whether this thread may hold so many bytes more. A compressed body arrives 255 times smaller, so
     /// the bound is on what requests hold, not on what came.
     #[inline]
-    fn has_room(&self, size: usize) -> Result<(), Error> {
+    fn has_room(&self, origin: &Origin<C>, size: usize) -> Result<(), Error> {
         let mut held = self.held.get();
         if LARGE < size {
-            held += self
-                .clusters
-                .iter()
-                .filter_map(|(_, it)| it.as_ref())
+            held += Side::ALL
+                .into_iter()
+                .filter_map(|side| self.cluster(origin.login.as_ref(), side))
                 .map(|it| it.unsent())
                 .sum::<usize>();
         }
@@ -401,7 +402,10 @@ impl<C: Client> Desk<C> {
     }
 }
 
-fn pinned<C>(parameters: &Parameters<'_>, origin: &Origin<C>) -> Result<Option<Side>, Error> {
+fn pinned<C: Client>(
+    parameters: &Parameters<'_>,
+    origin: &Origin<C>,
+) -> Result<Option<Side>, Error> {
     let Some(state) = parameters.paging_state else {
         return Ok(None);
     };

@@ -1,13 +1,13 @@
 //! What one thread knows about a text: its class and all that follows from it, worked out once.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::replay::record::Repeat;
-use crate::statement::{Class, Repeatable, Schema, Statement, classify_in};
+use crate::statement::{Class, Repeatable, Schema, Statement, Table, classify_in};
 use crate::telemetry::RequestKind;
 
 /// Texts that one thread remembers; at the limit it starts over.
@@ -27,6 +27,7 @@ pub(super) struct Known {
     pub(super) hash: u64,
     pub(super) statement: Statement,
     pub(super) text: Arc<str>,
+    tables: OnceCell<Box<[u64]>>,
 }
 
 impl Known {
@@ -51,7 +52,24 @@ impl Known {
             kind,
             point,
             hash,
+            tables: OnceCell::new(),
         }
+    }
+
+    /// The tables that it writes to, as hashes, in the keyspace that it was read in. None where the right
+    /// to write to them is not all that is needed, or nobody knows.
+    pub(super) fn tables(&self, keyspace: Option<&str>) -> &[u64] {
+        self.tables.get_or_init(|| {
+            let statement = &self.statement;
+            if statement.class != Class::Write || statement.per_server {
+                return Box::default();
+            }
+            let named = |it: &Table| hash(it.keyspace_in(keyspace), &it.name);
+            match &*statement.tables {
+                [] => statement.table.iter().map(named).collect(),
+                several => several.iter().map(named).collect(),
+            }
+        })
     }
 }
 

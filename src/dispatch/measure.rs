@@ -90,7 +90,7 @@ impl<C: Client> Desk<C> {
 /// Whether a side that was waited for has ended with this input, and if so whether well. A read's
 /// first side that was so slow that the other answered before it has failed.
 #[inline]
-fn ended<C>(request: &Request<C>, side: Side, input: Input) -> Option<bool> {
+fn ended<C: Client>(request: &Request<C>, side: Side, input: Input) -> Option<bool> {
     match input {
         Input::Answered(of, verdict) if of == side => Some(!verdict.is_sick()),
         Input::Answered(of, _) => {

@@ -4,7 +4,7 @@ use super::flow::{Actions, Chain, Read, Rules, Write};
 use super::intake::Intake;
 use super::request::{Flow, What};
 use super::table::Term;
-use super::{Client, Desk};
+use super::{Client, Desk, Login};
 use crate::pair::Side;
 use crate::policy::ReadPlan;
 use crate::replay::record::Repeat;
@@ -14,10 +14,10 @@ use crate::telemetry::RequestKind;
 impl<C: Client> Desk<C> {
     /// Asks the policy where it goes, and makes the machine that takes it there.
     #[inline]
-    pub(super) fn plan(&self, intake: &Intake) -> (Flow, Actions, Term) {
+    pub(super) fn plan(&self, intake: &Intake, login: Option<&Login<C>>) -> (Flow, Actions, Term) {
         let (class, known) = match &intake.what {
             What::Batch(batch) if batch.conditional => return self.at_home_only(),
-            What::Batch(batch) => return self.plan_write(batch.repeat),
+            What::Batch(batch) => return self.plan_write(batch.repeat, intake, login),
             What::Prepare(known) => {
                 self.metrics.client_request(RequestKind::Prepare);
                 let home = !matches!(known.statement.class, Class::Read);
@@ -47,7 +47,7 @@ impl<C: Client> Desk<C> {
                 if known.statement.per_server {
                     self.metrics.per_server_value();
                 }
-                self.plan_write(known.repeat)
+                self.plan_write(known.repeat, intake, login)
             }
             Class::Conditional => self.at_home_only(),
             Class::Unknown => {
@@ -94,18 +94,26 @@ impl<C: Client> Desk<C> {
         (Flow::Read(read), actions, term)
     }
 
-    fn plan_write(&self, repeat: Repeat) -> (Flow, Actions, Term) {
+    fn plan_write(
+        &self,
+        repeat: Repeat,
+        intake: &Intake,
+        login: Option<&Login<C>>,
+    ) -> (Flow, Actions, Term) {
         let kind = match repeat {
             Repeat::No => RequestKind::NotRepeatable,
             Repeat::Shifted | Repeat::Yes => RequestKind::Write,
         };
         self.metrics.client_request(kind);
         let writes = &self.shared.policy.config().writes;
+        let keyspace = intake.keyspace.as_deref();
+        let may = |it: &Login<C>| it.may(&intake.what, keyspace, self.now.get());
         let rules = Rules {
             ack: writes.ack,
             on_queue_failure: writes.on_queue_failure,
             repeatable: repeat != Repeat::No,
             recorded: self.shared.policy.is_dual(),
+            allowed: login.is_none_or(may),
         };
         let accepts = self
             .shared

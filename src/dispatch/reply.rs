@@ -8,7 +8,7 @@ use super::flow::Reply;
 use super::known::Known;
 use super::registry::Template;
 use super::request::{Flow, Held, Request, What};
-use super::{Client, Desk, Error, paging};
+use super::{Client, Desk, Error, Login, paging};
 use crate::cluster::prepare::Id;
 use crate::pair::Side;
 use crate::replay::record::Repeat;
@@ -92,6 +92,11 @@ impl<C: Client> Desk<C> {
     }
 
     fn unheard(&self, request: &Request<C>) -> Error {
+        if let Some(login) = &request.login
+            && let Some(error) = self.shut_out(request, login)
+        {
+            return error;
+        }
         let was_sent = Side::ALL
             .into_iter()
             .any(|side| request.legs[side].sent.is_some());
@@ -103,6 +108,22 @@ impl<C: Client> Desk<C> {
             ),
             false => Error::Unreachable,
         }
+    }
+
+    /// All clusters that it was for do not let its role in.
+    #[cold]
+    fn shut_out(&self, request: &Request<C>, login: &Login<C>) -> Option<Error> {
+        let legs = request.legs.as_ref();
+        let mut asked = Side::ALL.into_iter().filter(|it| legs[*it].since.is_some());
+        let shut = asked.clone().next()?;
+        asked.all(|it| legs[it].is_shut).then(|| Error::Node {
+            code: code::UNAUTHORIZED,
+            message: format!(
+                "cluster {} does not let {} log in",
+                self.shared.names[shut],
+                login.role.name()
+            ),
+        })
     }
 
     /// A node may have done what it was asked: no answer came, or none that makes sense.
@@ -247,7 +268,7 @@ impl<C: Client> Desk<C> {
 }
 
 /// The class of a single statement.
-fn class_of<C>(request: &Request<C>) -> Option<&Class> {
+fn class_of<C: Client>(request: &Request<C>) -> Option<&Class> {
     match &request.what {
         What::Execute(entry) => Some(&entry.known.statement.class),
         What::Query(known) => Some(&known.statement.class),
@@ -255,7 +276,7 @@ fn class_of<C>(request: &Request<C>) -> Option<&Class> {
     }
 }
 
-fn is_conditional<C>(request: &Request<C>) -> bool {
+fn is_conditional<C: Client>(request: &Request<C>) -> bool {
     match &request.what {
         What::Batch(batch) => batch.conditional,
         What::Execute(_) | What::Prepare(_) | What::Query(_) => {
@@ -265,7 +286,7 @@ fn is_conditional<C>(request: &Request<C>) -> bool {
 }
 
 /// The write type of an ambiguous answer. Never `BATCH_LOG`, which drivers repeat (S15).
-fn write_type<C>(request: &Request<C>) -> &'static str {
+fn write_type<C: Client>(request: &Request<C>) -> &'static str {
     if is_conditional(request) {
         return "CAS";
     }

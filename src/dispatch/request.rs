@@ -7,6 +7,7 @@ use super::flow::{Actions, Chain, Input, Read, Write};
 use super::known::Known;
 use super::paging;
 use super::registry::Entry;
+use super::{Client, Login};
 use crate::cluster::prepare::Id;
 use crate::cluster::{Asked, Connection, HostId};
 use crate::pair::{Pair, Side, Sides};
@@ -42,6 +43,14 @@ impl Flow {
             Self::Chain(chain) => chain.is_over(),
             Self::Read(read) => read.is_over(),
             Self::Write(write) => write.is_over(),
+        }
+    }
+
+    /// A cluster says that whoever asks for it may not.
+    pub(super) const fn forbid(&mut self) {
+        match self {
+            Self::Chain(_) | Self::Read(_) => {}
+            Self::Write(write) => write.forbid(),
         }
     }
 
@@ -111,6 +120,8 @@ pub(super) struct Leg {
     pub(super) since: Option<Instant>,
     /// What it said.
     pub(super) verdict: Option<Verdict>,
+    /// The cluster does not let the client's role in.
+    pub(super) is_shut: bool,
 }
 
 impl Leg {
@@ -124,14 +135,17 @@ impl Leg {
             held: Held::Nothing,
             since: None,
             verdict: None,
+            is_shut: false,
         }
     }
 }
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct Request<C> {
+pub(super) struct Request<C: Client> {
     pub(super) client: C,
+    /// Whose connections it goes over, if not the service account's.
+    pub(super) login: Option<Rc<Login<C>>>,
     pub(super) stream: ClientStream,
     pub(super) version: Version,
     pub(super) flags: u8,
@@ -196,7 +210,7 @@ impl Leg {
     }
 }
 
-impl<C> Request<C> {
+impl<C: Client> Request<C> {
     pub(super) fn opcode(&self) -> Opcode {
         match self.what {
             What::Batch(_) => Opcode::Batch,

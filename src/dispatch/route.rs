@@ -17,7 +17,7 @@ use crate::wire::request::{Batch, Execute, Values};
 /// Nodes that one request may be sent to because another failed, on each side.
 const HOPS_MAX: u8 = 3;
 
-impl<C> Request<C> {
+impl<C: Client> Request<C> {
     /// Where it should go on this side.
     #[inline]
     pub(super) fn target(&self, side: Side, heeds_tokens: bool) -> Target<'_> {
@@ -100,14 +100,14 @@ impl<C: Client> Desk<C> {
         side: Side,
         lost: &Lost,
     ) -> Option<Result<(), Verdict>> {
-        let cluster = self.clusters[side].as_ref()?;
+        let cluster = self.cluster(request.login.as_ref(), side)?;
         let leg = &request.legs[side];
         let may = match lost {
             Lost::Dial(_) => cluster.is_reachable(),
             Lost::Version(_) => cluster.has_choice(),
             // Once: what it asks for may be what broke the connection.
             Lost::Broken(_) => leg.hops == 0 && only_reads(&request.what) && cluster.is_served(),
-            Lost::Keyspace { .. } => false,
+            Lost::Keyspace { .. } | Lost::Role(_) => false,
         };
         let leg = &mut request.legs[side];
         if !may || HOPS_MAX <= leg.hops || !request.flow.waiting().contains(side) {
@@ -128,8 +128,8 @@ impl<C: Client> Desk<C> {
     ) -> Result<(), Verdict> {
         let unsent = match lost {
             Lost::Broken(text)
-                if self.clusters[side]
-                    .as_ref()
+                if self
+                    .cluster(request.login.as_ref(), side)
                     .is_some_and(|it| it.is_served()) =>
             {
                 &Lost::Dial(text.clone())

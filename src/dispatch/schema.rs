@@ -11,6 +11,7 @@ use super::news::Reporter;
 use super::shared::Shared;
 use crate::cluster::call::{Failure, Line, Reply};
 use crate::cluster::watch::agrees;
+use crate::cluster::{Lost, Role};
 use crate::pair::{Pair, Side};
 use crate::statement::{Class, Statement, Verb};
 use crate::wire::{Opcode, Version, code};
@@ -19,6 +20,8 @@ use crate::wire::{Opcode, Version, code};
 const AGREEMENT_EVERY: Duration = Duration::from_millis(100);
 /// What the second side gets even when the first took all the time: better late than apart.
 const LEAST: Duration = Duration::from_secs(1);
+/// For a cluster to let a client's role in.
+const LET_IN_WITHIN: Duration = Duration::from_secs(5);
 /// How long agreement may take; drivers wait as long.
 const AGREEMENT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,8 @@ pub struct Job {
     pub keyspace: Option<String>,
     /// What the text means.
     pub statement: Arc<Statement>,
+    /// As whom it is run, if not as the service account.
+    pub role: Option<Role>,
     /// When the client must have its answer, waiting for other changes and for agreement included.
     pub until: Instant,
     /// Where the answer goes.
@@ -52,6 +57,41 @@ pub struct Changer {
 
 fn truncates(job: &Job) -> bool {
     matches!(&job.statement.class, Class::Schema(change) if change.verb == Verb::Truncate)
+}
+
+fn is_secret(job: &Job) -> bool {
+    matches!(&job.statement.class, Class::Schema(change) if change.is_secret())
+}
+
+/// The lines that one change goes over: the client's own, which end with it, or the service account's.
+struct Lines {
+    lines: Pair<Option<Line>>,
+    are_own: bool,
+}
+
+impl Lines {
+    fn of(service: &Pair<Option<Line>>, job: &Job) -> Self {
+        let lines = service.as_ref().map(|_, line| {
+            let line = line.as_ref()?;
+            Some(match &job.role {
+                Some(role) => line.under(role.clone()),
+                None => line.clone(),
+            })
+        });
+        Self {
+            lines,
+            are_own: job.role.is_some(),
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if self.are_own {
+            let lines = self.lines.iter().filter_map(|(_, it)| it.as_ref());
+            lines.for_each(Line::close);
+        }
+    }
 }
 
 impl Changer {
@@ -93,7 +133,9 @@ impl Changer {
             return Err(Error::SchemaRefused(late.to_owned()));
         }
         let home = self.shared.policy.home();
-        let first = self.apply(home, job).await?;
+        let lines = Lines::of(&self.lines, job);
+        self.let_in(&lines, job).await?;
+        let first = self.apply(&lines, home, job).await?;
         let Some(other) = &self.lines[!home] else {
             self.settle(home, job.until).await;
             return Ok(first);
@@ -106,16 +148,18 @@ impl Changer {
             return Ok(first);
         }
         let second = self
-            .apply(other.side(), job)
+            .apply(&lines, other.side(), job)
             .await
-            .map_err(|error| self.one_sided(home, &error.to_string()))?;
+            .map_err(|error| self.one_sided(home, job, &error.to_string()))?;
         for side in Side::ALL {
             self.settle(side, job.until).await;
         }
         match second.error() {
             None => Ok(first),
             Some((code, _)) if code == code::ALREADY_EXISTS => Ok(first),
-            Some((_, message)) if first.error().is_none() => Err(self.one_sided(home, &message)),
+            Some((_, message)) if first.error().is_none() => {
+                Err(self.one_sided(home, job, &message))
+            }
             Some(_) => Ok(first),
         }
     }
@@ -155,8 +199,38 @@ impl Changer {
         }
     }
 
-    async fn apply(&self, side: Side, job: &Job) -> Result<Reply, Error> {
-        let Some(line) = &self.lines[side] else {
+    /// A role that one of the clusters does not let in must not change the other's schema.
+    async fn let_in(&self, lines: &Lines, job: &Job) -> Result<(), Error> {
+        let Some(role) = &job.role else { return Ok(()) };
+        for (side, line) in lines.lines.iter() {
+            let Some(line) = line else { continue };
+            let way = (job.version, None);
+            let asked = line.call(way, (0, Opcode::Options), |_body| {}, LET_IN_WITHIN);
+            match asked.await {
+                Ok(_supported) => {}
+                Err(Failure::Lost(Lost::Role(sentence))) => {
+                    let (cluster, role) = (&self.shared.names[side], role.name());
+                    return Err(Error::Node {
+                        code: code::UNAUTHORIZED,
+                        message: format!(
+                            "cluster {cluster} does not let {role} log in: {sentence}"
+                        ),
+                    });
+                }
+                Err(failure) => {
+                    tracing::warn!(%side, %failure, "no connection for a schema change");
+                    let name = &self.shared.names[side];
+                    return Err(Error::SchemaRefused(format!(
+                        "cluster {name} cannot be reached"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, lines: &Lines, side: Side, job: &Job) -> Result<Reply, Error> {
+        let Some(line) = &lines.lines[side] else {
             return Err(Error::Unreachable);
         };
         let way = (job.version, job.keyspace.as_deref());
@@ -181,9 +255,14 @@ impl Changer {
         }
     }
 
-    fn one_sided(&self, has: Side, why: &str) -> Error {
+    fn one_sided(&self, has: Side, job: &Job, why: &str) -> Error {
         let (has, lacks) = (&self.shared.names[has], &self.shared.names[!has]);
-        tracing::error!(%has, %lacks, why, "the schemas are apart");
+        // What a node says of a role may quote its password.
+        let shown = match is_secret(job) {
+            true => "not shown",
+            false => why,
+        };
+        tracing::error!(%has, %lacks, why = shown, "the schemas are apart");
         Error::SchemaRefused(format!(
             "cluster {has} has the schema change, cluster {lacks} does not: {why}"
         ))

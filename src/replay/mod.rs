@@ -114,6 +114,8 @@ pub enum Change {
 pub enum Parked {
     /// A not-repeatable write that may have been applied already (S13).
     Ambiguous,
+    /// Nobody knew whether the client's role may do it, and replay would do it as the service account (S22).
+    Forbidden,
     /// Its bytes did not decode.
     Malformed,
     /// The cluster refused it for good, longer than the grace period: the schemas differ.
@@ -126,8 +128,9 @@ pub enum Parked {
 
 impl Parked {
     /// Each of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ambiguous,
+        Self::Forbidden,
         Self::Malformed,
         Self::Refused,
         Self::SchemaChanged,
@@ -139,6 +142,7 @@ impl Parked {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ambiguous => "ambiguous",
+            Self::Forbidden => "forbidden",
             Self::Malformed => "malformed",
             Self::Refused => "refused",
             Self::SchemaChanged => "schema_changed",
@@ -279,7 +283,8 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Up to `max` dead letters numbered above `after`, in order.
     fn dead_letters(&self, after: i64, max: usize) -> Answer<Vec<DeadLetter>>;
 
-    /// Makes these dead letters owed (unsent) again; returns how many there were.
+    /// Makes these dead letters owed (unsent) again; returns how many there were. Whoever asks for it vouches
+    /// for those that were forbidden.
     fn requeue(&self, numbers: Vec<i64>) -> Answer<u64>;
 
     /// Deletes these dead letters; returns how many there were.

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::handshake::{Handshake, Refusal, Reply, excerpt, offered};
 use super::outlet::Outlet;
 use super::sessions::Stay;
-use super::{Requests, answer};
-use crate::dispatch::Origin;
+use super::{Door, Requests, answer};
+use crate::dispatch::{Admission, Origin};
 use crate::socket::{Buffers, End, Handler, Next, Socket, Stream};
 use crate::telemetry::RequestKind;
 use crate::wire::header::{Direction, HeaderFault};
@@ -167,7 +167,7 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
     fn new(stay: &'a Stay<R>) -> Self {
         Self {
             stay,
-            handshake: Handshake::new(stay.sessions.users.is_some()),
+            handshake: Handshake::new(stay.sessions.door.asks()),
             coding: None,
             claim: None,
             origin: Origin {
@@ -176,6 +176,7 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
                 version: stay.sessions.version_max(),
                 keyspace: None,
                 dialled: stay.session.dialled,
+                login: None,
             },
         }
     }
@@ -205,17 +206,58 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
             password,
         } = claim;
         let session = &self.stay.session;
-        let is_known = match &self.stay.sessions.users {
-            Some(users) => users.knows(&username, password).await,
-            None => false,
+        let unknown = || Some(Refusal::Credentials(excerpt(&username)));
+        let refusal = match &self.stay.sessions.door {
+            Door::Open => unknown(),
+            Door::Users(users) => match users.knows(&username, password).await {
+                true => None,
+                false => unknown(),
+            },
+            Door::Clusters => match self.ask_clusters(to.0, &username, &password).await {
+                Ok(()) => None,
+                Err(Some(refusal)) => Some(refusal),
+                // A refusal would be the end for most drivers; they come again after a hang-up.
+                Err(None) => return session.drain(),
+            },
         };
-        if is_known {
-            session.put(to, 0, Opcode::AuthSuccess, |body| put::bytes(body, &[]));
-            self.handshake.let_in();
-        } else {
-            self.refuse(to, &Refusal::Credentials(excerpt(&username)));
-            // One guess a connection: what was sent behind it is not read.
-            session.drain();
+        match refusal {
+            None => {
+                session.put(to, 0, Opcode::AuthSuccess, |body| put::bytes(body, &[]));
+                self.handshake.let_in();
+            }
+            Some(refusal) => {
+                self.refuse(to, &refusal);
+                // One guess a connection: what was sent behind it is not read.
+                session.drain();
+            }
+        }
+    }
+
+    /// Has the clusters say who comes in; an error of `None` where none can tell, or nobody waits.
+    async fn ask_clusters(
+        &mut self,
+        version: Version,
+        username: &str,
+        password: &str,
+    ) -> Result<(), Option<Refusal>> {
+        let said = Credentials { username, password };
+        let admission = tokio::select! {
+            admission = self.stay.requests.log_in(said, version) => admission,
+            () = self.stay.session.outbox.closed() => return Err(None),
+        };
+        match admission {
+            Admission::In(login) => {
+                self.origin.login = Some(login);
+                Ok(())
+            }
+            Admission::Full(sentence) => Err(Some(Refusal::Crowded(sentence))),
+            Admission::Refused(sentence) => Err(Some(Refusal::Denied(sentence))),
+            Admission::Unknown(why) => {
+                if let Some(suppressed) = self.stay.sessions.admit("log in") {
+                    tracing::warn!(suppressed, why, "no cluster can tell who a client is");
+                }
+                Err(None)
+            }
         }
     }
 
@@ -235,16 +277,18 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         if !refusal.is_fatal() {
             return Next::Continue;
         }
-        self.part(refusal, matches!(refusal, Refusal::Version { .. }));
+        // The clusters' words are logged where they are heard.
+        let is_usual = matches!(refusal, Refusal::Denied(_) | Refusal::Version { .. });
+        self.part(refusal, is_usual);
         Next::Close
     }
 
     /// The connection ends by the client's doing: usual where it tried a version that is not spoken, as
-    /// drivers begin with the highest that they know; its fault otherwise.
+    /// drivers begin with the highest that they know, or was not let in; its fault otherwise.
     fn part(&self, cause: &(dyn std::error::Error + 'static), is_usual: bool) {
         self.stay.sessions.expect_end(&self.stay.session);
         if is_usual {
-            tracing::debug!(%cause, "a client tried another version");
+            tracing::debug!(%cause, "a client is turned away");
         } else if let Some(suppressed) = self.stay.sessions.admit("protocol") {
             tracing::warn!(
                 suppressed,

@@ -55,12 +55,18 @@ pub(super) enum Reply<'a> {
     Supported,
 }
 
-/// Why a frame gets an error from here: a `PROTOCOL_ERROR`, or `BAD_CREDENTIALS`.
+/// Why a frame gets an error from here: a `PROTOCOL_ERROR`, or what was found of its credentials.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
     /// Nobody of this name and password is known.
     #[error("Provided username {0} and/or password are incorrect")]
     Credentials(String),
+    /// There are too many others.
+    #[error("{0}")]
+    Crowded(&'static str),
+    /// A cluster does not let the role in, and says why.
+    #[error("{0}")]
+    Denied(String),
     /// Compressed, and no compression was agreed on.
     #[error("Received a compressed frame, but no compression was negotiated")]
     Compressed,
@@ -123,6 +129,8 @@ impl Refusal {
         match self {
             Self::Compressed
             | Self::Credentials(_)
+            | Self::Crowded(_)
+            | Self::Denied(_)
             | Self::Flags(_)
             | Self::Payload
             | Self::Version { .. }
@@ -142,7 +150,8 @@ impl Refusal {
     /// The code of the ERROR.
     pub(super) const fn code(&self) -> i32 {
         match self {
-            Self::Credentials(_) => code::BAD_CREDENTIALS,
+            Self::Credentials(_) | Self::Denied(_) => code::BAD_CREDENTIALS,
+            Self::Crowded(_) => code::OVERLOADED,
             _ => code::PROTOCOL_ERROR,
         }
     }

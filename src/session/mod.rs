@@ -13,6 +13,7 @@
 mod answer;
 mod config;
 mod connection;
+mod door;
 mod handshake;
 mod listener;
 mod outlet;
@@ -23,22 +24,32 @@ mod state;
 mod tests;
 mod users;
 
-use crate::dispatch::{Client, Desk, Origin};
+use std::pin::Pin;
+
+use crate::dispatch::{Admission, Client, Desk, Origin};
 use crate::socket::Buffers;
 use crate::telemetry::WorkerMetrics;
-use crate::wire::Frame;
+use crate::wire::request::Credentials;
+use crate::wire::{Frame, Version};
 
 pub use config::Config;
+pub use door::Door;
 pub use listener::{Acceptor, Arrivals};
 pub use outlet::Outlet;
 pub use serve::serve;
 pub use sessions::Sessions;
 pub use users::{UserFault, Users};
 
+/// What comes, in time, of a client that says who it is.
+pub type Admitting<'a, C> = Pin<Box<dyn Future<Output = Admission<C>> + 'a>>;
+
 /// Whoever answers requests on one thread.
-pub trait Requests<C>: 'static {
+pub trait Requests<C: Client>: 'static {
     /// Takes one QUERY, PREPARE, EXECUTE or BATCH. Exactly one answer follows, at once or later.
     fn request(&self, origin: &Origin<C>, frame: Frame<'_>);
+
+    /// Has the clusters say whether a client of this version is let in. Others are served meanwhile.
+    fn log_in<'a>(&'a self, said: Credentials<'a>, version: Version) -> Admitting<'a, C>;
 
     /// What a client sent, as it was read, before its frames are taken.
     fn ahead(&self, read: &[u8]);
@@ -57,6 +68,10 @@ impl<C: Client> Requests<C> for Desk<C> {
     #[inline]
     fn request(&self, origin: &Origin<C>, frame: Frame<'_>) {
         Self::request(self, origin, frame);
+    }
+
+    fn log_in<'a>(&'a self, said: Credentials<'a>, version: Version) -> Admitting<'a, C> {
+        Box::pin(Self::log_in(self, said, version))
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::outlet::{Outlet, Session};
-use super::{Config, Requests, Users};
+use super::{Config, Door, Requests};
 use crate::socket::tls;
 use crate::telemetry::Throttle;
 use crate::wire::request::register::Events;
@@ -26,8 +26,7 @@ pub struct Sessions {
     pub(super) config: Config,
     /// Encryption to clients, where it is wanted.
     pub(super) tls: Option<Arc<tls::Server>>,
-    /// Who may log in, where clients have to.
-    pub(super) users: Option<Arc<Users>>,
+    pub(super) door: Door,
     version_max: Cell<Version>,
     open: RefCell<Vec<Weak<Session>>>,
     /// Told to close and asked again at the next sweep, and the one after.
@@ -39,7 +38,7 @@ impl Sessions {
     /// Nobody is here yet; clients are offered versions up to `version_max`.
     #[must_use]
     pub fn new(config: Config, version_max: Version) -> Rc<Self> {
-        Self::secured(config, version_max, None, None)
+        Self::secured(config, version_max, None, Door::Open)
     }
 
     /// The same, where clients must speak TLS, log in, or both.
@@ -48,12 +47,12 @@ impl Sessions {
         config: Config,
         version_max: Version,
         tls: Option<Arc<tls::Server>>,
-        users: Option<Arc<Users>>,
+        door: Door,
     ) -> Rc<Self> {
         Rc::new(Self {
             config,
             tls,
-            users,
+            door,
             version_max: Cell::new(version_max),
             open: RefCell::default(),
             closing: RefCell::default(),

@@ -256,6 +256,11 @@ impl<'a> Page<'a> {
             "Answers of nodes whose caller had left.",
             |s| s.orphaned_answers.read(),
         );
+        self.counter(
+            "helix_logins_refused_total",
+            "Roles of clients that a cluster did not let in.",
+            |s| s.logins_refused.read(),
+        );
         let open = self.per_side(|s| s.connections.read());
         let open = open
             .into_iter()

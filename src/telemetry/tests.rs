@@ -63,6 +63,7 @@ fn each_event_has_its_own_counter() {
     worker.unknown_statement();
     worker.unprepared(Side::A);
     worker.answer_orphaned(Side::A);
+    worker.login_refused(Side::A);
     metrics.breaker_tripped(Side::B);
     metrics.replay_applied(Side::B, Duration::from_millis(1));
     metrics.replay_failed(Side::B);
@@ -159,6 +160,7 @@ const ONES: &[&str] = &[
     r#"helix_divergence_total{cluster="west"}"#,
     r#"helix_failover_total{from="west",to="east"}"#,
     "helix_journal_writes_total",
+    r#"helix_logins_refused_total{cluster="east"}"#,
     r#"helix_orphaned_answers_total{cluster="east"}"#,
     "helix_per_server_values_total",
     r#"helix_reads_behind_total{cluster="west"}"#,
@@ -190,6 +192,7 @@ const NAMES: &[&str] = &[
     "helix_divergence_total counter",
     "helix_failover_total counter",
     "helix_journal_writes_total counter",
+    "helix_logins_refused_total counter",
     "helix_orphaned_answers_total counter",
     "helix_per_server_values_total counter",
     "helix_prepared_statements gauge",

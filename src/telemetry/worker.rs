@@ -125,6 +125,7 @@ pub(super) struct SideCells {
     pub(super) divergences: Count,
     pub(super) unprepared: Count,
     pub(super) orphaned_answers: Count,
+    pub(super) logins_refused: Count,
     pub(super) connections: Count,
 }
 
@@ -251,6 +252,11 @@ impl WorkerMetrics {
     /// A node answered a request whose caller had left.
     pub fn answer_orphaned(&self, side: Side) {
         self.cells.sides[side].orphaned_answers.add(1);
+    }
+
+    /// This cluster did not let a client's role in.
+    pub fn login_refused(&self, side: Side) {
+        self.cells.sides[side].logins_refused.add(1);
     }
 
     /// A connection to a node is ready for requests.

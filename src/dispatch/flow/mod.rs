@@ -41,7 +41,8 @@ pub enum Input {
 /// What to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Make a new record durable, and come back with [`Input::Kept`].
+    /// Make a new record durable, and come back with [`Input::Kept`]. If there is one already, it stays
+    /// the one that later actions mean: this is to take its place once it is durable.
     Keep {
         /// Sides that owe it from now on.
         owes: Sides,
@@ -142,5 +143,7 @@ const fn gave_up(unsent: bool) -> Verdict {
     }
 }
 
+#[cfg(test)]
+mod rights_tests;
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,7 @@ fn rules(ack: Ack, repeatable: bool) -> Rules {
         on_queue_failure: OnQueueFailure::FailWrite,
         repeatable,
         recorded: true,
+        allowed: true,
     }
 }
 

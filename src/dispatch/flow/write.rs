@@ -15,6 +15,10 @@ pub struct Rules {
     pub repeatable: bool,
     /// Whether a record can be kept of it at all; not of one that goes to a single cluster.
     pub recorded: bool,
+    /// Whether it is known that whoever asks for it may: nobody has a role of its own, or a cluster took
+    /// the like from this role of late. Records are replayed as the service account, so one of a write
+    /// that nobody knows to be allowed must not be replayed (S22).
+    pub allowed: bool,
 }
 
 /// Where a write is.
@@ -55,6 +59,8 @@ pub struct Write {
     /// A durable record exists, with the sides of `plan.send` live and those of `plan.away` owed;
     /// the queue gives out no debt of it while a side is live, for it may still be voided.
     recorded: bool,
+    /// That record says of itself that it must not be replayed.
+    recorded_forbidden: bool,
 }
 
 impl Write {
@@ -75,6 +81,7 @@ impl Write {
             stage,
             legs: Pair::from_fn(leg),
             recorded: false,
+            recorded_forbidden: false,
         };
         let mut actions = Actions::default();
         let must_record = rules.recorded && (plan.journal || !plan.away.is_empty());
@@ -83,6 +90,7 @@ impl Write {
             write.reply(Reply::QueueRefused, &mut actions);
         } else if rules.recorded && plan.journal {
             write.stage = Stage::Journalling;
+            write.recorded_forbidden = write.is_forbidden();
             actions.push(Action::Keep {
                 owes: plan.away,
                 live: plan.send,
@@ -134,9 +142,7 @@ impl Write {
             }
             (Stage::Hanging(debt), Input::Kept(ok)) => {
                 self.stage = Stage::Over;
-                if !ok {
-                    keep_trying(debt, &mut actions);
-                }
+                self.last_kept(debt, ok, &mut actions);
             }
             (
                 Stage::Hanging(_)
@@ -186,6 +192,18 @@ impl Write {
     #[must_use]
     pub fn has(&self, side: Side) -> bool {
         self.legs[side] == Leg::Done(Verdict::Ok)
+    }
+
+    /// A cluster says that whoever asks for it may not: what was known before counts no more.
+    pub const fn forbid(&mut self) {
+        self.rules.allowed = false;
+    }
+
+    /// Whether nobody knows that it is allowed, so that a record of it must not be replayed. A cluster that
+    /// took it knows.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        !self.rules.allowed && self.with(Verdict::Ok).is_empty()
     }
 
     fn journalled(&mut self, ok: bool, actions: &mut Actions) {
@@ -255,7 +273,9 @@ impl Write {
         // Nobody knows what a not-repeatable write did: its other side may not run it either.
         let blind = ok.is_empty() && !self.rules.repeatable;
         let sent = if blind { owed } else { maybe };
-        if self.recorded {
+        // What a record says of rights cannot be changed in it: another takes its place.
+        let stands = owed.is_empty() || self.recorded_forbidden == self.is_forbidden();
+        if self.recorded && stands {
             self.tell_record(owed, sent, actions);
         } else if !owed.is_empty() && self.rules.recorded {
             let owes = owed;
@@ -298,15 +318,29 @@ impl Write {
     }
 
     fn kept(&mut self, reply: Reply, debt: Debt, ok: bool, actions: &mut Actions) {
+        self.last_kept(debt, ok, actions);
         if ok {
             return self.reply(reply, actions);
         }
-        keep_trying(debt, actions);
         let reply = match self.rules.on_queue_failure {
             OnQueueFailure::AckAnyway => reply,
             OnQueueFailure::FailWrite => Reply::Ambiguous,
         };
         self.reply(reply, actions);
+    }
+
+    /// The queue took the last record, or refused it. If it was to take another's place, that one goes;
+    /// one that is not replayed stays for operators until its heir is durable.
+    fn last_kept(&self, debt: Debt, ok: bool, actions: &mut Actions) {
+        let Debt { owes, sent } = debt;
+        match (self.recorded, ok || !self.recorded_forbidden) {
+            (true, true) => actions.push(Action::Void),
+            (true, false) => self.tell_record(owes, sent, actions),
+            (false, _) => {}
+        }
+        if !ok {
+            actions.push(Action::KeepTrying { owes, sent });
+        }
     }
 
     fn reply(&mut self, reply: Reply, actions: &mut Actions) {
@@ -344,9 +378,4 @@ impl Write {
             "a side that is away is never sent to: {self:?}"
         );
     }
-}
-
-fn keep_trying(debt: Debt, actions: &mut Actions) {
-    let Debt { owes, sent } = debt;
-    actions.push(Action::KeepTrying { owes, sent });
 }

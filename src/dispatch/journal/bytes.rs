@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::dispatch::Client;
 use crate::dispatch::known::Known;
 use crate::dispatch::registry::Entry;
 use crate::dispatch::request::{Batched, Request};
@@ -12,7 +13,12 @@ use crate::wire::Cursor;
 use crate::wire::cursor::Value;
 use crate::wire::request::{Batch, Execute, Query, Values, batch};
 
-pub(super) fn execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, out: &mut Vec<u8>) {
+pub(super) fn execute<C: Client>(
+    draft: Draft<'_>,
+    request: &Request<C>,
+    entry: &Entry,
+    out: &mut Vec<u8>,
+) {
     let Ok(execute) = Execute::parse(Cursor::new(request.content()), request.version) else {
         return;
     };
@@ -32,7 +38,12 @@ pub(super) fn execute<C>(draft: Draft<'_>, request: &Request<C>, entry: &Entry, 
     .encode(out);
 }
 
-pub(super) fn query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, out: &mut Vec<u8>) {
+pub(super) fn query<C: Client>(
+    draft: Draft<'_>,
+    request: &Request<C>,
+    known: &Known,
+    out: &mut Vec<u8>,
+) {
     let Ok(query) = Query::parse(Cursor::new(request.content()), request.version) else {
         return;
     };
@@ -49,7 +60,7 @@ pub(super) fn query<C>(draft: Draft<'_>, request: &Request<C>, known: &Known, ou
     .encode(out);
 }
 
-pub(super) fn batch<C>(
+pub(super) fn batch<C: Client>(
     draft: Draft<'_>,
     request: &Request<C>,
     batched: &Batched,

@@ -66,10 +66,15 @@ impl<C: Client> Desk<C> {
         };
         let body = self.record(request, reason);
         let seq = queue.next_seq();
-        request.seq = Some(seq);
         for side in owes.iter() {
-            self.metrics.copy_kept(side);
+            // One that takes another's place is not one more.
+            let is_new = request.seq.is_none() || !is_away(request, side);
+            if is_new {
+                self.metrics.copy_kept(side);
+            }
         }
+        // It is told nothing more, either.
+        request.seq.get_or_insert(seq);
         if !live.is_empty() {
             self.metrics.journalled();
         }
@@ -145,6 +150,15 @@ impl<C: Client> Desk<C> {
 
     /// The record of a request, from the client's own bytes.
     fn record(&self, request: &Request<C>, reason: Reason) -> Vec<u8> {
+        let is_forbidden = match &request.flow {
+            Flow::Write(write) => write.is_forbidden(),
+            Flow::Chain(_) | Flow::Read(_) => false,
+        };
+        let reason = if is_forbidden {
+            Reason::Unproven
+        } else {
+            reason
+        };
         let mut out = Vec::with_capacity(request.body.len() + RECORD_OVERHEAD);
         let draft = self.draft(request, reason);
         match &request.what {
@@ -180,8 +194,12 @@ impl<C: Client> Desk<C> {
     }
 }
 
+fn is_away<C: Client>(request: &Request<C>, side: Side) -> bool {
+    matches!(&request.flow, Flow::Write(write) if write.is_away(side))
+}
+
 /// Why a side owes a write that another side has.
-fn reason<C>(request: &Request<C>, owes: Sides) -> Reason {
+fn reason<C: Client>(request: &Request<C>, owes: Sides) -> Reason {
     let Flow::Write(write) = &request.flow else {
         return Reason::Failed;
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
+use crate::dispatch::Error;
 use crate::dispatch::flow::Write;
 use crate::dispatch::known::Known;
 use crate::dispatch::registry::{Entry, Node, Prepared, Registry, Template};
@@ -14,7 +15,35 @@ use crate::policy::{Ack, OnQueueFailure, WritePlan};
 use crate::replay::record::Record;
 use crate::statement::{Schema, classify_in, prepared};
 use crate::wire::request::{Batch, Child, Values, What as ChildWhat, batch};
-use crate::wire::{ClientStream, Consistency, Version};
+use crate::wire::{ClientStream, Consistency, Opcode, Version};
+
+/// A client that hears nothing.
+#[derive(Clone, Copy)]
+struct Nobody;
+
+impl Client for Nobody {
+    fn answer(
+        &self,
+        _to: (Version, ClientStream),
+        _flags: u8,
+        _opcode: Opcode,
+        _body: impl FnOnce(&mut Vec<u8>),
+    ) {
+    }
+
+    fn pass(
+        &self,
+        _to: (Version, ClientStream),
+        _flags: u8,
+        _head: impl FnOnce(&mut Vec<u8>),
+        _rest: &[u8],
+    ) {
+    }
+
+    fn refuse(&self, _to: (Version, ClientStream), _error: &Error) {}
+
+    fn use_keyspace(&self, _keyspace: &str) {}
+}
 
 fn draft() -> Draft<'static> {
     Draft {
@@ -60,7 +89,7 @@ fn known(text: &str) -> Rc<Known> {
 type Either = (Option<Rc<Entry>>, Option<Rc<Known>>);
 
 /// A batch of a session in `ks2`.
-fn request(children: Vec<Either>) -> Request<()> {
+fn request(children: Vec<Either>) -> Request<Nobody> {
     let mut body = Vec::new();
     let count = u16::try_from(children.len()).unwrap();
     let message = Batch::of(batch::Kind::Logged, count, Consistency::ONE, None, None);
@@ -84,7 +113,8 @@ fn request(children: Vec<Either>) -> Request<()> {
         hash: 0,
     };
     Request {
-        client: (),
+        client: Nobody,
+        login: None,
         stream: ClientStream(0),
         version: Version::V4,
         flags: 0,
@@ -115,6 +145,7 @@ fn write(send: Sides, away: Sides) -> Write {
         on_queue_failure: OnQueueFailure::FailWrite,
         repeatable: true,
         recorded: true,
+        allowed: true,
     };
     Write::new(plan, rules, true).0
 }

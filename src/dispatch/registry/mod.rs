@@ -18,7 +18,7 @@ use crate::cluster::prepare::Id;
 use crate::pair::{Pair, Side};
 use crate::statement::Statement;
 
-pub(super) use entry::{Entry, Prepared};
+pub(super) use entry::{Entry, Itself, Prepared};
 
 /// Statements that the registry makes room for.
 const STATEMENTS: usize = 120_000;

@@ -16,6 +16,10 @@ pub(super) fn noon() -> i64 {
 
 /// An encoded record that was made at this microsecond.
 pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
+    of_reason(enqueued_at, Reason::Down)
+}
+
+fn of_reason(enqueued_at: i64, reason: Reason) -> Vec<u8> {
     let child = Child {
         text: "INSERT",
         keyspace: None,
@@ -30,7 +34,7 @@ pub(super) fn body(enqueued_at: i64) -> Vec<u8> {
         statements: &[child],
         consistency: 1,
         enqueued_at,
-        reason: Reason::Down,
+        reason,
         repeat: Repeat::Yes,
         single_partition: true,
         ..Draft::default()
@@ -157,6 +161,7 @@ pub(super) async fn holds(queue: impl AsyncFn() -> Arc<dyn Queue>) {
     sides_pay_their_debts_apart(&*queue().await).await;
     what_was_announced_shows_in_the_next_lease(&*queue().await).await;
     a_parked_debt_is_a_letter_that_can_be_requeued(&*queue().await).await;
+    whoever_requeues_a_letter_vouches_for_it(&*queue().await).await;
     letters_are_listed_in_pages_and_purged(&*queue().await).await;
     a_long_error_is_cut_between_characters(&*queue().await).await;
     a_change_of_an_unknown_debt_is_refused_or_ignored(&*queue().await).await;
@@ -292,6 +297,48 @@ async fn a_parked_debt_is_a_letter_that_can_be_requeued(queue: &dyn Queue) {
         "also where the record was gone"
     );
     assert_eq!(writer.lease(Side::A).await[0].body, body(seq.0));
+}
+
+async fn whoever_requeues_a_letter_vouches_for_it(queue: &dyn Queue) {
+    let writer = Writer::new(queue);
+    let seq = queue.next_seq();
+    let unproven = of_reason(seq.0, Reason::Unproven);
+    let kept = writer.asked(Change::Keep {
+        seq,
+        owes: Sides::BOTH,
+        live: Sides::NONE,
+        sent: Sides::NONE,
+        body: unproven.clone(),
+        receipt: writer.receipt(),
+    });
+    kept.await.unwrap();
+    let vouched = of_reason(seq.0, Reason::Failed);
+    // The record is there still, as the other side owes it; then it is gone.
+    for (side, body) in [(Side::A, &unproven), (Side::B, &vouched)] {
+        writer.lease(side).await;
+        writer.park(seq, side, "who may?").await.unwrap();
+        let letter = &writer.letters().await[0];
+        assert_eq!(letter.body.as_ref(), body.as_slice());
+        assert_eq!(queue.requeue(vec![letter.number]).await, Ok(1));
+        let lease = &writer.lease(side).await[0];
+        assert_eq!((lease.seq, lease.body.as_ref()), (seq, vouched.as_slice()));
+        writer.tell(Change::Applied { seq, side });
+    }
+    let seq = queue.next_seq();
+    let kept = writer.asked(Change::Keep {
+        seq,
+        owes: B,
+        live: Sides::NONE,
+        sent: Sides::NONE,
+        body: of_reason(seq.0, Reason::Unproven),
+        receipt: writer.receipt(),
+    });
+    kept.await.unwrap();
+    writer.park(seq, Side::B, "who may?").await.unwrap();
+    let number = writer.letters().await[0].number;
+    assert_eq!(queue.requeue(vec![number]).await, Ok(1));
+    let lease = &writer.lease(Side::B).await[0];
+    assert_eq!(lease.body, of_reason(seq.0, Reason::Failed));
 }
 
 async fn letters_are_listed_in_pages_and_purged(queue: &dyn Queue) {

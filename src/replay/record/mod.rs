@@ -15,10 +15,12 @@ mod bytes;
 mod decode;
 mod encode;
 mod ids;
+mod vouch;
 
 pub use decode::{Malformed, Record, Statement, enqueued_at};
 pub use encode::{Child, Draft};
 pub use ids::Ids;
+pub use vouch::vouch;
 
 /// The version that [`Draft::encode`] writes, and the only one that is read.
 pub const VERSION: u8 = 1;
@@ -83,6 +85,9 @@ pub enum Reason {
     Refused = 4,
     /// No answer in time.
     Timeout = 2,
+    /// Nobody knows whether the client's role may do it: it is parked and not replayed (S22). First of all
+    /// reasons.
+    Unproven = 10,
     /// Too few replicas.
     Unavailable = 5,
 }
@@ -101,6 +106,7 @@ impl Reason {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",
+            Self::Unproven => "unproven",
         }
     }
 
@@ -115,6 +121,7 @@ impl Reason {
             7 => Self::Down,
             8 => Self::Drained,
             9 => Self::Failed,
+            10 => Self::Unproven,
             _ => return None,
         })
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::pair::Side;
 use crate::telemetry::{Metrics, Throttle};
 
-use super::record::Record;
+use super::record::{Reason, Record};
 use super::schedule::{Action, Due, Limits, Marked, Outcome, Schedule};
 use super::{Answer, Change, Lease, Parked, Queue, Receipt, Receipts, Refused, Seq};
 
@@ -249,10 +249,16 @@ impl Shell {
         }
     }
 
-    /// What the schedule needs to know; malformed bytes are parked and never reach it.
+    /// What the schedule needs to know; what is malformed or must not be replayed is parked and never
+    /// reaches it.
     fn due(&mut self, lease: &Lease) -> Option<Due> {
         let seq = lease.seq;
         match Record::decode(&lease.body) {
+            Ok(record) if record.reason == Reason::Unproven => {
+                let why = "no cluster has said that the client's role may do it";
+                self.park(seq, Parked::Forbidden, why.to_owned());
+                None
+            }
             Ok(record) => {
                 let (partition, priority, repeat) =
                     (record.partition, record.priority, record.repeat);

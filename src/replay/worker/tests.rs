@@ -109,6 +109,10 @@ impl Stage {
 }
 
 fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
+    of_reason(partition, repeat, Reason::Down)
+}
+
+fn of_reason(partition: u64, repeat: Repeat, reason: Reason) -> Vec<u8> {
     let child = Child {
         text: "UPDATE",
         keyspace: None,
@@ -124,7 +128,7 @@ fn body(partition: u64, repeat: Repeat) -> Vec<u8> {
         consistency: 1,
         timestamp: Some(1),
         partition,
-        reason: Reason::Down,
+        reason,
         repeat,
         single_partition: true,
         ..Draft::default()
@@ -233,6 +237,30 @@ async fn poison_is_parked_with_its_error_and_blocks_nobody() {
     // Refused again and again until it was parked.
     let diverged = "helix_divergence_total{cluster=\"B\"}";
     assert_eq!(stage.counted(diverged), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_knows_to_be_allowed_is_never_sent_until_an_operator_vouches_for_it() {
+    let stage = Stage::new();
+    stage.keep(1, Repeat::Yes);
+    for (partition, repeat) in [(1, Repeat::Yes), (2, Repeat::No), (3, Repeat::Shifted)] {
+        stage.keep_bytes(of_reason(partition, repeat, Reason::Unproven));
+    }
+    let (cluster, worker) = stage.worker(|_, _| Some(Applied::Done));
+    stage.run(worker, MINUTE).await;
+    assert_eq!(*cluster.sent.borrow(), [(1, false)]);
+    let letters = stage.queue.dead_letters(0, 10).await.unwrap();
+    let forbidden = |it: &crate::replay::DeadLetter| it.reason == Parked::Forbidden;
+    assert!(letters.len() == 3 && letters.iter().all(forbidden));
+
+    let numbers = letters.iter().map(|it| it.number).collect();
+    assert_eq!(stage.queue.requeue(numbers).await, Ok(3));
+    stage.stop.send_replace(false);
+    let (cluster, worker) = stage.worker(|_, _| Some(Applied::Done));
+    stage.run(worker, MINUTE).await;
+    let mut sent = cluster.sent.take();
+    sent.sort_unstable();
+    assert_eq!(sent, [(1, false), (2, false), (3, false)]);
 }
 
 /// What the log wrote.

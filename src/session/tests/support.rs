@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::dispatch::{Client, Error, Origin};
-use crate::session::{Acceptor, Config, Outlet, Requests, Sessions, Users, serve};
+use crate::dispatch::{Admission, Client, Error, Origin};
+use crate::session::{Acceptor, Admitting, Config, Door, Outlet, Requests, Sessions, Users, serve};
 use crate::socket::Buffers;
 use crate::telemetry::{Metrics, WorkerMetrics};
 use crate::wire::header::Direction;
+use crate::wire::request::Credentials;
 use crate::wire::{ClientStream, Cursor, Frame, Opcode, Version, put};
 
 /// Generous: whatever takes this long has failed.
@@ -93,6 +94,10 @@ impl Requests<Outlet> for Echo {
         origin.client.answer(to, 0, Opcode::Result, |body| {
             body.extend_from_slice(&reply);
         });
+    }
+
+    fn log_in<'a>(&'a self, _said: Credentials<'a>, _: Version) -> Admitting<'a, Outlet> {
+        Box::pin(async { Admission::Unknown("an echo".to_owned()) })
     }
 
     fn ahead(&self, _read: &[u8]) {}
@@ -196,7 +201,8 @@ pub(super) async fn house_of(terms: Terms, test: impl AsyncFnOnce(&mut House)) {
     } = terms;
     let run = async {
         let echo = Echo::new();
-        let sessions = Sessions::secured(config, version, None, users);
+        let door = users.map_or(Door::Open, Door::Users);
+        let sessions = Sessions::secured(config, version, None, door);
         let mut acceptor = Acceptor::bind(&config).unwrap();
         let (address, arrivals) = (acceptor.address().unwrap(), acceptor.arrivals());
         let (stop, stopped) = watch::channel(false);

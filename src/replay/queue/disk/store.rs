@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use crate::pair::Side;
 use crate::replay::queue::ledger::State;
-use crate::replay::{DeadLetter, Parked, Seq};
+use crate::replay::{DeadLetter, Parked, Seq, record};
 
 /// The layout of the tables; other layouts are refused.
 pub(super) const LAYOUT: i64 = 1;
@@ -281,6 +281,24 @@ impl Store {
             .prepare_cached("SELECT seq, side FROM dead WHERE number = ?")?
             .query_row([number], |row| Ok((Seq(row.get(0)?), side(row.get(1)?))))
             .optional()
+    }
+
+    /// Whoever has a letter replayed vouches for what it says.
+    pub(super) fn vouch(&self, number: i64, seq: Seq) -> Result<()> {
+        let body: Option<Vec<u8>> = self
+            .db
+            .prepare_cached("SELECT body FROM dead WHERE number = ?")?
+            .query_row([number], |row| row.get(0))
+            .optional()?;
+        if let Some(vouched) = body.and_then(|body| record::vouch(&body)) {
+            self.db
+                .prepare_cached("UPDATE dead SET body = ? WHERE number = ?")?
+                .execute(params![vouched, number])?;
+            self.db
+                .prepare_cached("UPDATE record SET body = ? WHERE seq = ?")?
+                .execute(params![vouched, seq.0])?;
+        }
+        Ok(())
     }
 
     /// Makes a record of a letter's body.

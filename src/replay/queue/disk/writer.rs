@@ -372,6 +372,7 @@ impl Writer {
                 let Some((seq, side)) = store.debt(number)? else {
                     continue;
                 };
+                store.vouch(number, seq)?;
                 match writer.ledger.requeue(seq, side) {
                     Step::Store(state) => store.revive(number, state)?,
                     Step::Update(state) => store.pen()?.update(seq, state)?,

@@ -1,0 +1,166 @@
+//! A whole process: who changes the schema, what starts unasked, and that no password is ever shown.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use helix_proxy::pair::{Pair, Side};
+use tempfile::TempDir;
+use tokio::task::LocalSet;
+
+use crate::node::{BAD_CREDENTIALS, Node, Site, UNAUTHORIZED, eventually};
+use crate::stage::{Client, error};
+
+const SERVICE: &str = "a-password-of-helix";
+const TOMS: &str = "a-password-of-tom";
+const MADE: &str = "a-password-that-is-made";
+
+/// A proxy over two clusters, by a file that says nothing of `auth`.
+struct House {
+    sites: Pair<Site>,
+    folder: TempDir,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    child: Child,
+}
+
+impl House {
+    async fn new() -> Self {
+        let nodes = || Node::with(&[("tom", TOMS), ("ann", "too"), ("helix", SERVICE)]);
+        let sites = Pair::new(Site::open(nodes()).await, Site::open(nodes()).await);
+        let folder = TempDir::new().unwrap();
+        let (listen, admin) = (free(), free());
+        let account = "auth: { username: helix, password_env: SERVICE_PASSWORD }";
+        let cluster = |site: &Site| format!("contact_points: [\"{}\"], {account}", site.address);
+        let text = format!(
+            "listen: {listen}\nadmin: {{ listen: {admin} }}\nworkers: 1\nclusters: {{ a: {{ {} }}, b: {{ {} }} }}\n\
+             replay: {{ queue: memory }}\nlog: {{ level: trace }}\n",
+            cluster(&sites.a),
+            cluster(&sites.b)
+        );
+        let file = folder.path().join("helix-proxy.yaml");
+        std::fs::write(&file, text).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_helix-proxy"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("SERVICE_PASSWORD", SERVICE)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let house = Self {
+            sites,
+            folder,
+            listen,
+            admin,
+            child,
+        };
+        eventually(|| {
+            house
+                .get("/status")
+                .is_some_and(|it| it.matches("\"connected\":true").count() == 2)
+        })
+        .await;
+        house
+    }
+
+    async fn client(&self, name: &str, password: &str) -> Result<Client, i32> {
+        let mut client = Client::greeted(self.listen).await;
+        let answer = client.says(name, password).await.expect("an answer");
+        match error(&answer) {
+            None => Ok(client),
+            Some((code, _)) => Err(code),
+        }
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let mut admin = TcpStream::connect(self.admin).ok()?;
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin
+        );
+        admin.write_all(head.as_bytes()).ok()?;
+        let mut page = String::new();
+        admin.read_to_string(&mut page).ok()?;
+        Some(page)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A port that no client of the tests beside this one is given for its own end.
+fn free() -> SocketAddr {
+    let probe = TcpListener::bind("127.0.0.77:0").unwrap();
+    probe.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn the_schema_is_changed_by_who_asks_for_it_and_no_password_is_shown() {
+    let story = async {
+        let house = House::new().await;
+        eventually(|| house.log().contains("clients log in at the clusters")).await;
+        for side in Side::ALL {
+            house.sites[side].node.deny("ann", "CREATE");
+        }
+        assert_eq!(
+            house.client("tom", "guessed").await.err(),
+            Some(BAD_CREDENTIALS)
+        );
+        let mut tom = house.client("tom", TOMS).await.unwrap();
+        let role = format!("CREATE ROLE made WITH PASSWORD = '{MADE}'");
+        assert_eq!(tom.query(&role).await, Ok(()));
+        assert_eq!(
+            tom.query("CREATE TABLE ks.t (k int PRIMARY KEY)").await,
+            Ok(())
+        );
+        let mut ann = house.client("ann", "too").await.unwrap();
+        let refused = ann.query(&role.replace("made ", "other ")).await;
+        assert_eq!(refused.unwrap_err().0, UNAUTHORIZED);
+        for side in Side::ALL {
+            let node = &house.sites[side].node;
+            assert_eq!(node.doers("CREATE"), ["tom"; 2]);
+            // One for its requests; those of its schema changes have ended.
+            eventually(|| node.connections("tom") == 1).await;
+        }
+
+        // A role that only one of them knows changes neither.
+        house.sites.b.node.remove("ann");
+        house.sites.a.node.denied.borrow_mut().clear();
+        let told = ann
+            .query("CREATE TABLE ks.u (k int PRIMARY KEY)")
+            .await
+            .unwrap_err();
+        assert_eq!(told.0, UNAUTHORIZED, "{}", told.1);
+        assert!(
+            told.1.starts_with("cluster B does not let ann log in"),
+            "{}",
+            told.1
+        );
+        for side in Side::ALL {
+            assert!(house.sites[side].node.doers("ks.u").is_empty());
+        }
+
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut shown = house.log();
+        for path in ["/status", "/metrics", "/dlq", "/replay/status"] {
+            shown += &house.get(path).unwrap();
+        }
+        for word in [SERVICE, TOMS, MADE, "guessed"] {
+            let with = shown.lines().find(|it| it.contains(word));
+            assert_eq!(with, None, "{word} is shown");
+        }
+        assert!(shown.contains("helix_logins_refused_total{cluster=\"A\"} 1"));
+    };
+    LocalSet::new().run_until(story).await;
+}

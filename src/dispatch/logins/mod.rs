@@ -1,0 +1,180 @@
+//! Clients that act as roles of their own (`auth.mode: passthrough`): a [`Login`] for each role and
+//! password of one thread, with connections of its own to both clusters.
+
+mod login;
+mod rights;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::{Client, Desk};
+use crate::cluster::{Role, Ruling};
+use crate::pair::Side;
+use crate::telemetry::Throttle;
+use crate::wire::Version;
+use crate::wire::request::Credentials;
+
+pub use login::Login;
+
+/// Roles of one thread at a time, each with connections to all nodes.
+const LOGINS_MAX: usize = 64;
+/// Passwords of one name at a time: while it is changed there are two, whoever guesses has more.
+const PASSWORDS_MAX: usize = 8;
+/// Roles that keep their connections without a client.
+const IDLE_MAX: usize = 8;
+/// How often those that have none are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often the log says the same of roles that are not let in.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Characters of a cluster's sentence in the log: it repeats the name that a stranger gave.
+const SENTENCE_MAX: usize = 200;
+
+/// What comes of a client that says who it is.
+#[derive(Debug)]
+pub enum Admission<C: Client> {
+    /// It is let in, as this.
+    In(Rc<Login<C>>),
+    /// There are too many others, in a sentence for the client.
+    Full(&'static str),
+    /// It is not, in the words of a cluster.
+    Refused(String),
+    /// No cluster can tell; why is for the log.
+    Unknown(String),
+}
+
+/// All roles of one thread.
+#[derive(Debug)]
+pub(super) struct Logins<C: Client> {
+    all: RefCell<Vec<Rc<Login<C>>>>,
+    throttle: RefCell<Throttle<(Side, &'static str)>>,
+}
+
+impl<C: Client> Default for Logins<C> {
+    fn default() -> Self {
+        Self {
+            all: RefCell::default(),
+            throttle: RefCell::new(Throttle::new(LOG_EVERY)),
+        }
+    }
+}
+
+impl<C: Client> Logins<C> {
+    /// Closes roles without a client beyond those that are kept; refused ones go first.
+    fn sweep(&self, idle_max: usize) {
+        let now = Instant::now();
+        let mut all = self.all.borrow_mut();
+        let is_idle = |it: &Rc<Login<C>>| Rc::strong_count(it) == 1;
+        for login in all.iter().filter(|it| !is_idle(it)) {
+            login.used.set(now);
+        }
+        let surplus = all.iter().filter(|it| is_idle(it)).count();
+        let mut surplus = surplus.saturating_sub(idle_max);
+        all.sort_by_key(|it| (it.is_welcome(), it.used.get()));
+        let mut gone = Vec::new();
+        all.retain(|it| {
+            let goes = 0 < surplus && is_idle(it);
+            if goes {
+                surplus -= 1;
+                gone.push(Rc::clone(it));
+            }
+            !goes
+        });
+        drop(all);
+        drop(gone);
+    }
+
+    /// The role of this name and password, if another one may be added.
+    fn find(&self, desk: &Desk<C>, said: Credentials<'_>) -> Result<Rc<Login<C>>, &'static str> {
+        let digest = digest(said);
+        let known = |it: &&Rc<Login<C>>| it.digest == digest;
+        if let Some(login) = self.all.borrow().iter().find(known) {
+            return Ok(Rc::clone(login));
+        }
+        let is_full = || {
+            let all = self.all.borrow();
+            let of_name = |it: &&Rc<Login<C>>| it.role.name() == said.username;
+            (
+                LOGINS_MAX <= all.len(),
+                PASSWORDS_MAX <= all.iter().filter(of_name).count(),
+            )
+        };
+        self.sweep(IDLE_MAX.saturating_sub(1));
+        if is_full() != (false, false) {
+            self.sweep(0);
+        }
+        match is_full() {
+            (true, _) => return Err("too many roles are logged in; try again later"),
+            (_, true) => return Err("too many passwords of this role are in use; try again later"),
+            (false, false) => {}
+        }
+        let login = Login::new(desk, digest, Role::new(said));
+        self.all.borrow_mut().push(Rc::clone(&login));
+        Ok(login)
+    }
+
+    /// The nodes are believed to be back.
+    pub(super) fn redial_now(&self, side: Side) {
+        for login in &*self.all.borrow() {
+            login.clusters[side].iter().for_each(|it| it.redial_now());
+        }
+    }
+}
+
+fn digest(said: Credentials<'_>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(said.username.as_bytes());
+    // No name contains it.
+    digest.update([0]);
+    digest.update(said.password.as_bytes());
+    digest.finalize().into()
+}
+
+impl<C: Client> Desk<C> {
+    /// Whether a client of this version is let in as who it says it is. Its cluster decides: home, or the
+    /// other where home is away.
+    pub async fn log_in(&self, said: Credentials<'_>, version: Version) -> Admission<C> {
+        let login = match self.logins.find(self, said) {
+            Ok(login) => login,
+            Err(sentence) => return Admission::Full(sentence),
+        };
+        let home = self.shared.policy.home();
+        let is_out = self.view.get().out.contains(home);
+        let first = if is_out { !home } else { home };
+        let (side, ruling) = login.rule(first, version).await;
+        match ruling {
+            Ruling::In => {
+                login.enter(self);
+                Admission::In(login)
+            }
+            Ruling::Out(sentence) => {
+                self.turned_away(side, "a login was refused", &sentence);
+                Admission::Refused(sentence)
+            }
+            Ruling::Unknown(why) => Admission::Unknown(why),
+        }
+    }
+
+    /// A cluster did not let a client's role in.
+    pub(super) fn turned_away(&self, side: Side, what: &'static str, sentence: &str) {
+        self.metrics.login_refused(side);
+        let now = Instant::now().into_std();
+        let admitted = (self.logins.throttle.borrow_mut()).admit((side, what), now);
+        if let Some(suppressed) = admitted {
+            let plain = sentence.chars().filter(|it| !it.is_control());
+            let sentence: String = plain.take(SENTENCE_MAX).collect();
+            tracing::warn!(%side, suppressed, sentence, "{what}");
+        }
+    }
+
+    pub(super) async fn sweep_logins(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.logins.sweep(IDLE_MAX);
+        }
+    }
+}
