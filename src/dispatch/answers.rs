@@ -32,6 +32,7 @@ impl<C: Client> Sink for Desk<C> {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 self.metrics.answer_orphaned(side);
+                self.hear_late(&frame);
                 return on.adopt();
             };
             request.legs[side].sent = None;
@@ -116,6 +117,9 @@ impl<C: Client> Sink for Desk<C> {
                 self.learn(side, id, entry, node_of(prepared, *version));
             }
             let Some(request) = &mut request else {
+                if let Taught::Refused(frame) = taught {
+                    self.hear_late(frame);
+                }
                 return;
             };
             // Settled meanwhile: to send it now would be to apply what counts as not applied.
@@ -223,6 +227,16 @@ impl<C: Client> Desk<C> {
                 request.flow.forbid();
             }
             Verdict::Definite | Verdict::Maybe | Verdict::NotApplied | Verdict::Ok => {}
+        }
+    }
+
+    /// An answer that nobody waits for any more. Whose it was and what for is forgotten: that a role may not
+    /// do something is held against all of them, until a cluster takes something from them again.
+    #[inline]
+    fn hear_late(&self, frame: &Frame<'_>) {
+        let may_tell = self.shared.config.passthrough && frame.header.opcode == Opcode::Error;
+        if may_tell && is_unauthorized(frame) {
+            self.logins.forget_rights();
         }
     }
 

@@ -138,6 +138,11 @@ impl<C: Client> Login<C> {
         self.rights.borrow_mut().refused(what, keyspace);
     }
 
+    /// What it was known to be allowed is not known any more.
+    pub(super) fn forget_rights(&self) {
+        self.rights.take();
+    }
+
     /// Whether the role is known to be allowed this write.
     pub(in crate::dispatch) fn may(
         &self,

@@ -117,6 +117,11 @@ impl<C: Client> Logins<C> {
         Ok(login)
     }
 
+    /// Nobody knows any more what any role may do.
+    pub(super) fn forget_rights(&self) {
+        self.all.borrow().iter().for_each(|it| it.forget_rights());
+    }
+
     /// The nodes are believed to be back.
     pub(super) fn redial_now(&self, side: Side) {
         for login in &*self.all.borrow() {
