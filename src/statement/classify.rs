@@ -205,6 +205,7 @@ fn unknown(markers: usize) -> Statement {
         markers,
         needs_keyspace: true,
         per_server: false,
+        functions: Functions::Native,
         single_partition: false,
         timestamp: Stamp::None,
         ttl: Stamp::None,
@@ -290,6 +291,7 @@ impl<'a> Draft<'a> {
                     Class::Write
                 };
                 statement.per_server = calls.per_server || calls.unknown;
+                statement.functions = calls.functions;
                 statement.single_partition =
                     self.place != Place::Batch && !self.many && !self.conditional;
             }
