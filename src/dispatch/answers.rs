@@ -101,9 +101,14 @@ impl<C: Client> Sink for Desk<C> {
             (Some(Err(verdict)), _) => verdict,
             (None, Lost::Keyspace { .. }) => Verdict::Definite,
             (None, lost) if lost.may_have_applied() => Verdict::Maybe,
-            (None, Lost::Broken(_) | Lost::Dial(_) | Lost::Role(_) | Lost::Version(_)) => {
-                Verdict::NotApplied
-            }
+            (
+                None,
+                Lost::Broken(_)
+                | Lost::Dial(_)
+                | Lost::Role(_)
+                | Lost::Unsure(_)
+                | Lost::Version(_),
+            ) => Verdict::NotApplied,
         };
         self.advance(key, Input::Answered(side, verdict), None);
     }
@@ -421,7 +426,7 @@ impl<C: Client> Desk<C> {
             // One node's trouble is not the cluster's.
             Refused::Down if cluster.is_some_and(|it| it.is_served()) => {}
             Refused::Down => self.report(side, Report::Strike),
-            Refused::Busy => {}
+            Refused::Busy | Refused::Unsure => {}
             Refused::Role => {
                 request.legs[side].is_shut = true;
                 request.flow.forbid();

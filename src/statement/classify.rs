@@ -2,7 +2,7 @@
 
 use super::lexer::{Cursor, Ident, Name, Token};
 use super::repeatable::{Doubt, Effect};
-use super::{Change, Class, Lookup, Repeatable, Stamp, Statement, Table, Why};
+use super::{Change, Class, Functions, Lookup, Repeatable, Stamp, Statement, Table, Why};
 use super::{change, mutation, topology};
 
 /// How many earlier tables or doubts a new one is compared with: keeps a batch's time linear.
