@@ -142,6 +142,12 @@ impl<C: Client> Logins<C> {
     }
 }
 
+/// A cluster's sentence, short and plain enough for the log.
+fn plain(sentence: &str) -> String {
+    let plain = sentence.chars().filter(|it| !it.is_control());
+    plain.take(SENTENCE_MAX).collect()
+}
+
 fn digest(said: Credentials<'_>) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(said.username.as_bytes());
@@ -192,8 +198,7 @@ impl<C: Client> Desk<C> {
         let now = Instant::now().into_std();
         let admitted = (self.logins.throttle.borrow_mut()).admit((side, what), now);
         if let Some(suppressed) = admitted {
-            let plain = sentence.chars().filter(|it| !it.is_control());
-            let sentence: String = plain.take(SENTENCE_MAX).collect();
+            let sentence = plain(sentence);
             tracing::warn!(%side, suppressed, sentence, "{what}");
         }
     }
