@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn guesses_at_one_name_leave_room_for_others_and_all_together_have_a_bound() {
+        let names: Vec<_> = (0..ASKED_MAX).map(|it| it.to_string()).collect();
         let turns = Turns::default();
         let mut held: Vec<_> = (0..ASKED_OF_NAME_MAX)
             .map(|_| now(turns.of("tom")).unwrap())
             .collect();
         assert!(now(turns.of("tom")).is_none());
-        let names: Vec<_> = (0..ASKED_MAX).map(|it| it.to_string()).collect();
         for name in names.iter().skip(held.len()) {
             held.push(now(turns.of(name)).unwrap());
         }
