@@ -53,6 +53,7 @@ pub(crate) fn shared(
         renewed: watch::channel(0).1,
         reports,
         jobs: mpsc::channel(1).0,
+        changes: watch::Sender::new(0),
         traces: Default::default(),
         names: Pair::from_fn(|side| side.label().to_owned()),
     })

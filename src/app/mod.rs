@@ -194,6 +194,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         renewed: renewed_out,
         reports: reports_in,
         jobs: jobs_in,
+        changes: watch::Sender::new(0),
         traces: Default::default(),
         names: Pair::from_fn(name),
     };

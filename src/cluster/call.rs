@@ -172,7 +172,9 @@ impl Sink for Calls {
             Taught::Lost(lost @ (Lost::Keyspace { .. } | Lost::Role(_) | Lost::Version(_))) => {
                 Err(Failure::Lost((*lost).clone()))
             }
-            Taught::Lost(_) => Err(Failure::Refused(Refused::Down)),
+            Taught::Lost(Lost::Broken(_) | Lost::Dial(_) | Lost::Unsure(_)) => {
+                Err(Failure::Refused(Refused::Down))
+            }
         };
         if let Some(Waiter::Lesson(to)) = self.waiting.borrow_mut().remove(&ticket) {
             let heard = to.send(lesson).is_ok();

@@ -1,5 +1,6 @@
 //! From an address to a connection that is ready for requests: TCP, STARTUP, USE.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -87,12 +88,17 @@ pub(super) struct Dialled {
 /// # Errors
 /// Why there is none: nothing was sent on behalf of anybody.
 pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
-    timeout(wish.within, open(&wish, buffers))
-        .await
-        .unwrap_or_else(|_elapsed| Err(Lost::Dial(format!("no answer in {:?}", wish.within))))
+    let role_said = Cell::new(false);
+    let opened = timeout(wish.within, open(&wish, &role_said, buffers)).await;
+    let late = |_elapsed| Err(Lost::Dial(format!("no answer in {:?}", wish.within)));
+    match opened.unwrap_or_else(late) {
+        Err(Lost::Dial(why)) if role_said.get() => Err(Lost::Unsure(why)),
+        outcome => outcome,
+    }
 }
 
-async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
+/// From when on a client's role has said who it is is noted in `role_said`.
+async fn open(wish: &Wish<'_>, role_said: &Cell<bool>, buffers: &Buffers) -> Result<Dialled, Lost> {
     let refused = |e: io::Error| Lost::Dial(e.to_string());
     let stream = reach(wish).await.map_err(refused)?;
     let peer = stream.peer_addr().map_err(refused)?;
@@ -112,6 +118,7 @@ async fn open(wish: &Wish<'_>, buffers: &Buffers) -> Result<Dialled, Lost> {
     socket.change(coding);
     let was_asked = answer == Opcode::Authenticate;
     if was_asked {
+        role_said.set(matches!(wish.who, Who::Role(_)));
         log_in(&mut socket, wish, buffers).await?;
     }
     if let Purpose::Keyspace(keyspace) = wish.purpose {
@@ -312,17 +319,19 @@ fn refusal(frame: &Frame<'_>, step: Opcode) -> Lost {
 }
 
 /// Whether a node knows that it does not let somebody in. Cassandra and ScyllaDB say `BAD_CREDENTIALS`
-/// also where they cannot read their own roles.
+/// also where they cannot read their own roles. Only how a sentence begins is theirs alone: further on it
+/// may repeat the name, which a stranger chose ("Provided username … and/or password are incorrect").
 fn is_verdict(error: &error::Error<'_>) -> bool {
-    const UNSURE: [&str; 5] = [
+    const UNSURE: [&str; 6] = [
         "Unable to perform authentication",
         "Error during authentication",
         "Could not verify password",
         "Cannot achieve consistency",
-        "timed out",
+        "Operation failed",
+        "Operation timed out",
     ];
     let is_final = matches!(error.code, code::BAD_CREDENTIALS | code::UNAUTHORIZED);
-    is_final && !UNSURE.iter().any(|it| error.message.contains(it))
+    is_final && !UNSURE.iter().any(|it| error.message.starts_with(it))
 }
 
 fn is_refused(code: i32) -> bool {
@@ -333,6 +342,7 @@ fn is_refused(code: i32) -> bool {
 mod tests {
     use std::num::NonZeroU16;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::super::sharding::Sharding;
@@ -393,5 +403,91 @@ mod tests {
         let (reached, from) = node.reach().await;
         assert_eq!(reached, node.usual.local_addr().unwrap().port());
         assert_ne!(from, PORT);
+    }
+
+    fn answer(opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        let way = (Version::V4, Direction::Response);
+        let begun = put::begin(&mut out, way, 0, 0, opcode);
+        body(&mut out);
+        put::end(&mut out, begun);
+        out
+    }
+
+    #[test]
+    fn only_how_a_sentence_begins_says_that_a_node_could_not_tell() {
+        let texts = [
+            (true, "Provided username tom and/or password are incorrect"),
+            (
+                true,
+                "Provided username timed out and/or password are incorrect",
+            ),
+            (true, "Username and/or password are incorrect"),
+            (
+                false,
+                "Unable to perform authentication: Operation timed out",
+            ),
+            (false, "Cannot achieve consistency level LOCAL_ONE"),
+            (
+                false,
+                "Operation timed out for system_auth.roles - received 0",
+            ),
+        ];
+        for (expected, text) in texts {
+            let bytes = answer(Opcode::Error, |out| {
+                error::put(out, code::BAD_CREDENTIALS, text);
+            });
+            let scanned = Frame::scan(&bytes, Direction::Response, usize::MAX);
+            let (frame, _) = scanned.unwrap().unwrap();
+            let lost = refusal(&frame, Opcode::AuthResponse);
+            assert_eq!(matches!(lost, Lost::Role(_)), expected, "{text}");
+        }
+    }
+
+    /// What comes of a node that answers this and then nothing more.
+    async fn dialled(said: &[u8], who: Who<'_>) -> Lost {
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = node.local_addr().unwrap().to_string();
+        let wish = Wish {
+            address: &address,
+            version: Version::V4,
+            compression: None,
+            tls: None,
+            who,
+            purpose: &Purpose::Any,
+            within: Duration::from_millis(100),
+        };
+        let buffers = Buffers::default();
+        let serve = async {
+            let (mut stream, _) = node.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(said).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = dial(wish, &buffers) => outcome.err().unwrap(),
+            () = serve => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn once_a_role_has_said_who_it_is_nothing_is_the_nodes_fault() {
+        let said = Credentials {
+            username: "tom",
+            password: "in",
+        };
+        let asks = answer(Opcode::Authenticate, |out| put::string(out, "Any"));
+        let mut fails = asks.clone();
+        fails.extend(answer(Opcode::Error, |out| {
+            error::put(out, code::SERVER_ERROR, "busy");
+        }));
+        for told in [&asks, &fails] {
+            let lost = dialled(told, Who::Role(said)).await;
+            assert!(matches!(lost, Lost::Unsure(_)), "{lost}");
+            let lost = dialled(told, Who::Service(said)).await;
+            assert!(matches!(lost, Lost::Dial(_)), "{lost}");
+        }
+        let lost = dialled(&[], Who::Role(said)).await;
+        assert!(matches!(lost, Lost::Dial(_)), "{lost}");
     }
 }

@@ -103,7 +103,7 @@ impl<S: Sink> Drop for Ending<'_, S> {
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
         let is_fault = !matches!(
             lost,
-            Lost::Keyspace { .. } | Lost::Role(_) | Lost::Version(_)
+            Lost::Keyspace { .. } | Lost::Role(_) | Lost::Unsure(_) | Lost::Version(_)
         );
         let is_used = |owner: &Owner<_>| matches!(owner, Owner::Prepare(_) | Owner::Request(_));
         let is_spare = self.host.is_spare(self.connection);

@@ -15,6 +15,10 @@ pub enum Lost {
     /// The cluster does not let the client's role in.
     #[error("the role is not let in: {0}")]
     Role(String),
+    /// A client's role said who it is, and the node did not come to say whether it lets it in. Whoever has
+    /// many passwords hashed can bring that about, so that it says nothing about the node.
+    #[error("nobody knows whether the role is let in: {0}")]
+    Unsure(String),
     /// The node refused the keyspace that the connection was for.
     #[error("the node refused the keyspace: {message}")]
     Keyspace {
@@ -31,7 +35,11 @@ impl Lost {
     pub const fn may_have_applied(&self) -> bool {
         match self {
             Self::Broken(_) => true,
-            Self::Dial(_) | Self::Keyspace { .. } | Self::Role(_) | Self::Version(_) => false,
+            Self::Dial(_)
+            | Self::Keyspace { .. }
+            | Self::Role(_)
+            | Self::Unsure(_)
+            | Self::Version(_) => false,
         }
     }
 }
@@ -48,4 +56,7 @@ pub enum Refused {
     /// The cluster did not let the client's role in, too recently to ask again.
     #[error("the cluster does not let the role in")]
     Role,
+    /// It could not tell whether it does, too recently to ask again.
+    #[error("the cluster could not tell whether it lets the role in")]
+    Unsure,
 }

@@ -407,6 +407,12 @@ impl<S: Sink> Cluster<S> {
             // The node is there; only the keyspace or another way to a shard is not.
             (Lost::Keyspace { .. }, _) | (_, Purpose::Shard(_)) => {}
             (Lost::Role(said), Purpose::Any | Purpose::Keyspace(_)) => self.shut_out(said),
+            (Lost::Unsure(_), Purpose::Any | Purpose::Keyspace(_)) => {
+                self.wait_a_while();
+                host.doubt();
+                self.hosts.borrow().move_on(host.id);
+                self.redial(host);
+            }
             (Lost::Version(_), Purpose::Any | Purpose::Keyspace(_)) => host.refused(version),
             (Lost::Dial(_) | Lost::Broken(_), Purpose::Any | Purpose::Keyspace(_)) => {
                 host.failed();
@@ -440,12 +446,14 @@ impl<S: Sink> Cluster<S> {
     /// Dials a node that is down while others serve: nobody's request should wait for it.
     fn redial(&self, host: &Rc<Host<S::Ticket>>) {
         let is_needed = !host.is_up() && self.has_choice() && self.is_listed(host);
-        if !is_needed || self.may_enter().is_err() || host.is_redialled.replace(true) {
+        let is_out = self.may_enter() == Err(Refused::Role);
+        if !is_needed || is_out || host.is_redialled.replace(true) {
             return;
         }
+        let pause = host.pause().max(self.pause());
         let (itself, host) = (Weak::clone(&self.itself), Rc::clone(host));
         self.spawn(async move {
-            tokio::time::sleep(host.pause()).await;
+            tokio::time::sleep(pause).await;
             host.is_redialled.set(false);
             let cluster = itself.upgrade().filter(|_| !host.is_up());
             let Some(cluster) = cluster else { return };

@@ -19,6 +19,11 @@ use crate::wire::Version;
 const OUT_MIN: Duration = Duration::from_secs(2);
 /// The longest such pause.
 const OUT_MAX: Duration = Duration::from_secs(32);
+/// How long a role of which a cluster could not tell whether it is let in is left alone, doubling up to
+/// [`UNSURE_MAX`].
+const UNSURE_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const UNSURE_MAX: Duration = Duration::from_secs(1);
 /// Nodes that are asked at most whether a role is let in.
 const ASKED_MAX: usize = 3;
 
@@ -26,27 +31,65 @@ const ASKED_MAX: usize = 3;
 #[derive(Debug)]
 pub(super) struct Guest {
     role: Role,
-    out_until: Cell<Option<Instant>>,
-    out_for: Cell<Duration>,
+    out: Pause,
+    unsure: Pause,
     is_closed: Cell<bool>,
+}
+
+/// A time of rest, each time twice as long as before.
+#[derive(Debug)]
+struct Pause {
+    until: Cell<Option<Instant>>,
+    next: Cell<Duration>,
+    limits: (Duration, Duration),
 }
 
 impl Guest {
     const fn new(role: Role) -> Self {
         Self {
             role,
-            out_until: Cell::new(None),
-            out_for: Cell::new(OUT_MIN),
+            out: Pause::new(OUT_MIN, OUT_MAX),
+            unsure: Pause::new(UNSURE_MIN, UNSURE_MAX),
             is_closed: Cell::new(false),
         }
     }
 
     fn may_enter(&self) -> Result<(), Refused> {
-        let is_out = self.out_until.get().is_some_and(|at| Instant::now() < at);
-        match self.is_closed.get() || is_out {
-            true => Err(Refused::Role),
-            false => Ok(()),
+        if self.is_closed.get() || !self.out.left().is_zero() {
+            Err(Refused::Role)
+        } else if !self.unsure.left().is_zero() {
+            Err(Refused::Unsure)
+        } else {
+            Ok(())
         }
+    }
+}
+
+impl Pause {
+    const fn new(min: Duration, max: Duration) -> Self {
+        Self {
+            until: Cell::new(None),
+            next: Cell::new(min),
+            limits: (min, max),
+        }
+    }
+
+    /// How much of it is left.
+    fn left(&self) -> Duration {
+        let until = self.until.get();
+        until.map_or(Duration::ZERO, |at| at.duration_since(Instant::now()))
+    }
+
+    fn begin(&self) {
+        let next = self.next.get();
+        self.until.set(Some(Instant::now() + next));
+        self.next.set((next * 2).min(self.limits.1));
+    }
+
+    /// It is over, and the next one as short as the first.
+    fn forget(&self) {
+        self.until.set(None);
+        self.next.set(self.limits.0);
     }
 }
 
@@ -95,6 +138,9 @@ impl<S: Sink> Cluster<S> {
     /// once was. If there was none it is kept.
     pub async fn ask_in(&self, version: Version) -> Ruling {
         let (mut asked, mut why) = (Vec::new(), "no node may be dialled now".to_owned());
+        if !self.pause().is_zero() {
+            return Ruling::Unknown("it could not tell a moment ago".to_owned());
+        }
         while asked.len() < ASKED_MAX {
             let picked = self.hosts.borrow().pick(Target::Any, version);
             let may = |host: &Rc<Host<_>>| host.is_up() || host.may_dial().is_ok();
@@ -143,7 +189,7 @@ impl<S: Sink> Cluster<S> {
     /// that was refused is tried at once.
     pub fn warm(&self, version: Version) {
         if let Some(guest) = &self.role {
-            guest.out_until.set(None);
+            guest.out.until.set(None);
         }
         let reached = self.reach(Target::Any, version, None);
         tracing::trace!(is_begun = reached.is_ok(), "a role's connection");
@@ -171,16 +217,25 @@ impl<S: Sink> Cluster<S> {
         if let Some(sink) = self.sink.upgrade() {
             sink.turned_away(self.side, sentence);
         }
-        let out_for = guest.out_for.get();
-        guest.out_until.set(Some(Instant::now() + out_for));
-        guest.out_for.set((out_for * 2).min(OUT_MAX));
+        guest.out.begin();
+    }
+
+    /// Nobody knows whether the role is let in: it is left alone for a while, and nobody else is.
+    pub(super) fn wait_a_while(&self) {
+        self.role.iter().for_each(|guest| guest.unsure.begin());
+    }
+
+    /// How much of that while is left.
+    pub(super) fn pause(&self) -> Duration {
+        let guest = self.role.as_ref();
+        guest.map_or(Duration::ZERO, |guest| guest.unsure.left())
     }
 
     /// The role was let in.
     pub(super) fn entered(&self) {
         if let Some(guest) = &self.role {
-            guest.out_until.set(None);
-            guest.out_for.set(OUT_MIN);
+            guest.out.forget();
+            guest.unsure.forget();
         }
     }
 

@@ -32,6 +32,7 @@ impl<C: Client> Sink for Desk<C> {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
                 self.metrics.answer_orphaned(side);
+                self.hear_late(&frame);
                 return on.adopt();
             };
             request.legs[side].sent = None;
@@ -82,7 +83,7 @@ impl<C: Client> Sink for Desk<C> {
         let hop = {
             let mut table = self.table.borrow_mut();
             let Some(request) = table.get_mut(key) else {
-                return;
+                return self.hear_late_of(lost);
             };
             request.legs[side].sent = None;
             if let Lost::Keyspace { code, message } = lost {
@@ -100,9 +101,14 @@ impl<C: Client> Sink for Desk<C> {
             (Some(Err(verdict)), _) => verdict,
             (None, Lost::Keyspace { .. }) => Verdict::Definite,
             (None, lost) if lost.may_have_applied() => Verdict::Maybe,
-            (None, Lost::Broken(_) | Lost::Dial(_) | Lost::Role(_) | Lost::Version(_)) => {
-                Verdict::NotApplied
-            }
+            (
+                None,
+                Lost::Broken(_)
+                | Lost::Dial(_)
+                | Lost::Role(_)
+                | Lost::Unsure(_)
+                | Lost::Version(_),
+            ) => Verdict::NotApplied,
         };
         self.advance(key, Input::Answered(side, verdict), None);
     }
@@ -116,7 +122,11 @@ impl<C: Client> Sink for Desk<C> {
                 self.learn(side, id, entry, node_of(prepared, *version));
             }
             let Some(request) = &mut request else {
-                return;
+                return match taught {
+                    Taught::Known(..) => {}
+                    Taught::Lost(lost) => self.hear_late_of(lost),
+                    Taught::Refused(frame) => self.hear_late(frame),
+                };
             };
             // Settled meanwhile: to send it now would be to apply what counts as not applied.
             if !request.flow.waiting().contains(side) {
@@ -178,10 +188,32 @@ fn fails_over<C: Client>(request: &Request<C>, to: Side) {
     }
 }
 
-/// The cluster does not let the client's role in, which may mean that it is none any more.
+/// The cluster does not let the client's role in, which may mean that it is none any more, or not into the
+/// keyspace.
 fn note_shut<C: Client>(request: &mut Request<C>, side: Side, lost: &Lost) {
     if matches!(lost, Lost::Role(_)) {
         request.legs[side].is_shut = true;
+        request.flow.forbid();
+    } else if is_kept_out(lost) {
+        note_unauthorized(request);
+    }
+}
+
+/// Whether a role may not use the keyspace that a connection was for.
+const fn is_kept_out(lost: &Lost) -> bool {
+    matches!(
+        lost,
+        Lost::Keyspace {
+            code: code::UNAUTHORIZED,
+            ..
+        }
+    )
+}
+
+/// A cluster says that the client's role may not do this.
+fn note_unauthorized<C: Client>(request: &mut Request<C>) {
+    if let Some(login) = &request.login {
+        login.refused(&request.what, request.keyspace.as_deref());
         request.flow.forbid();
     }
 }
@@ -218,11 +250,25 @@ impl<C: Client> Desk<C> {
             Verdict::Ok if matches!(request.flow, Flow::Write(_)) => {
                 login.took(&request.what, request.keyspace.as_deref(), self.now.get());
             }
-            Verdict::Definite if is_unauthorized(frame) => {
-                login.refused(&request.what, request.keyspace.as_deref());
-                request.flow.forbid();
-            }
+            Verdict::Definite if is_unauthorized(frame) => note_unauthorized(request),
             Verdict::Definite | Verdict::Maybe | Verdict::NotApplied | Verdict::Ok => {}
+        }
+    }
+
+    /// An answer that nobody waits for any more. Whose it was and what for is forgotten: that a role may not
+    /// do something is held against all of them, until a cluster takes something from them again.
+    #[inline]
+    fn hear_late(&self, frame: &Frame<'_>) {
+        let may_tell = self.shared.config.passthrough && frame.header.opcode == Opcode::Error;
+        if may_tell && is_unauthorized(frame) {
+            self.logins.forget_rights();
+        }
+    }
+
+    /// The same of a connection.
+    fn hear_late_of(&self, lost: &Lost) {
+        if is_kept_out(lost) {
+            self.logins.forget_rights();
         }
     }
 
@@ -407,7 +453,7 @@ impl<C: Client> Desk<C> {
             // One node's trouble is not the cluster's.
             Refused::Down if cluster.is_some_and(|it| it.is_served()) => {}
             Refused::Down => self.report(side, Report::Strike),
-            Refused::Busy => {}
+            Refused::Busy | Refused::Unsure => {}
             Refused::Role => {
                 request.legs[side].is_shut = true;
                 request.flow.forbid();

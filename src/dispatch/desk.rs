@@ -166,6 +166,7 @@ impl<C: Client> Desk<C> {
         loops.spawn_local(Rc::clone(self).follow_news());
         if self.shared.config.passthrough {
             loops.spawn_local(Rc::clone(self).sweep_logins());
+            loops.spawn_local(Rc::clone(self).follow_changes());
             return loops;
         }
         for (side, cluster) in self.clusters.iter() {
@@ -389,15 +390,31 @@ impl<C: Client> Desk<C> {
 
     async fn follow_news(self: Rc<Self>) {
         let mut renewed = self.shared.renewed.clone();
+        let mut version = self.shared.news.load().facts.schema_version;
         while renewed.changed().await.is_ok() {
             renewed.borrow_and_update();
-            let schema = Arc::clone(&self.shared.news.load().schema);
+            let news = self.shared.news.load_full();
+            if version != news.facts.schema_version {
+                version = news.facts.schema_version;
+                // What bears a table's name may be another one.
+                self.logins.forget_rights();
+            }
+            let schema = Arc::clone(&news.schema);
             if !Arc::ptr_eq(&schema, &self.schema.borrow()) {
                 *self.schema.borrow_mut() = schema;
                 // Classes depend on column types (S3).
                 self.texts.clear();
                 self.prepared.clear();
             }
+        }
+    }
+
+    /// A change through this proxy may have taken rights away.
+    async fn follow_changes(self: Rc<Self>) {
+        let mut changes = self.shared.changes.subscribe();
+        while changes.changed().await.is_ok() {
+            changes.borrow_and_update();
+            self.logins.forget_rights();
         }
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::replay::record::Repeat;
-use crate::statement::{Class, Repeatable, Schema, Statement, Table, classify_in};
+use crate::statement::{Class, Functions, Repeatable, Schema, Statement, Table, classify_in};
 use crate::telemetry::RequestKind;
 
 /// Texts that one thread remembers; at the limit it starts over.
@@ -61,7 +61,7 @@ impl Known {
     pub(super) fn tables(&self, keyspace: Option<&str>) -> &[u64] {
         self.tables.get_or_init(|| {
             let statement = &self.statement;
-            if statement.class != Class::Write || statement.per_server {
+            if statement.class != Class::Write || statement.functions == Functions::Foreign {
                 return Box::default();
             }
             let named = |it: &Table| hash(it.keyspace_in(keyspace), &it.name);

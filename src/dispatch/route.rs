@@ -103,7 +103,7 @@ impl<C: Client> Desk<C> {
         let cluster = self.cluster(request.login.as_ref(), side)?;
         let leg = &request.legs[side];
         let may = match lost {
-            Lost::Dial(_) => cluster.is_reachable(),
+            Lost::Dial(_) | Lost::Unsure(_) => cluster.is_reachable(),
             Lost::Version(_) => cluster.has_choice(),
             // Once: what it asks for may be what broke the connection.
             Lost::Broken(_) => leg.hops == 0 && only_reads(&request.what) && cluster.is_served(),

@@ -115,6 +115,7 @@ impl Changer {
     pub async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(job) = jobs.recv().await {
             let outcome = self.change(&job).await;
+            self.shared.changes.send_modify(|count| *count += 1);
             if job.done.send(outcome).is_err() {
                 tracing::debug!("the client of a schema change has left");
             }

@@ -57,6 +57,8 @@ pub struct Shared {
     pub reports: mpsc::Sender<(Side, Report)>,
     /// Schema changes, run one at a time.
     pub jobs: mpsc::Sender<Job>,
+    /// Rings after each of them: some take rights away.
+    pub changes: watch::Sender<u64>,
     /// Which cluster made which trace.
     pub traces: Traces,
     /// The operator's names of the clusters, for sentences.

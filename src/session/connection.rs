@@ -233,7 +233,8 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
         }
     }
 
-    /// Has the clusters say who comes in; an error of `None` where none can tell, or nobody waits.
+    /// Has the clusters say who comes in; an error of `None` where none can tell, there
+    /// are too many others, or nobody waits.
     async fn ask_clusters(
         &mut self,
         version: Version,
@@ -250,7 +251,12 @@ impl<'a, R: Requests<Outlet>> Conversation<'a, R> {
                 self.origin.login = Some(login);
                 Ok(())
             }
-            Admission::Full(sentence) => Err(Some(Refusal::Crowded(sentence))),
+            Admission::Full(why) => {
+                if let Some(suppressed) = self.stay.sessions.admit("crowded") {
+                    tracing::warn!(suppressed, why, "a client that logs in is hung up on");
+                }
+                Err(None)
+            }
             Admission::Refused(sentence) => Err(Some(Refusal::Denied(sentence))),
             Admission::Unknown(why) => {
                 if let Some(suppressed) = self.stay.sessions.admit("log in") {

@@ -61,9 +61,6 @@ pub(super) enum Refusal {
     /// Nobody of this name and password is known.
     #[error("Provided username {0} and/or password are incorrect")]
     Credentials(String),
-    /// There are too many others.
-    #[error("{0}")]
-    Crowded(&'static str),
     /// A cluster does not let the role in, and says why.
     #[error("{0}")]
     Denied(String),
@@ -129,7 +126,6 @@ impl Refusal {
         match self {
             Self::Compressed
             | Self::Credentials(_)
-            | Self::Crowded(_)
             | Self::Denied(_)
             | Self::Flags(_)
             | Self::Payload
@@ -151,7 +147,6 @@ impl Refusal {
     pub(super) const fn code(&self) -> i32 {
         match self {
             Self::Credentials(_) | Self::Denied(_) => code::BAD_CREDENTIALS,
-            Self::Crowded(_) => code::OVERLOADED,
             _ => code::PROTOCOL_ERROR,
         }
     }

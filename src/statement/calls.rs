@@ -1,5 +1,7 @@
 //! Which kinds of function a text calls: that is all that their names are needed for.
 
+use super::Functions;
+
 /// Functions whose value depends on the server that runs them, in lower case (S10).
 const PER_SERVER: [&str; 10] = [
     "current_date",
@@ -90,11 +92,16 @@ pub(super) struct Calls {
     pub(super) aggregate: bool,
     /// One of nobody's list: the user's own, scalar or aggregate.
     pub(super) unknown: bool,
+    /// Of all that were seen.
+    pub(super) functions: Functions,
 }
 
 impl Calls {
-    /// Takes note of the word before an opening bracket.
-    pub(super) fn note(&mut self, name: &str) {
+    /// Takes note of the word before an opening bracket, and whether `system.` stands before it.
+    pub(super) fn note(&mut self, name: &str, is_system: bool) {
+        if !is_system {
+            self.functions = Functions::Foreign;
+        }
         let mut buffer = [0; 32];
         let name = name.trim_matches('"').as_bytes();
         let Some(lower) = buffer.get_mut(..name.len()) else {

@@ -2,7 +2,7 @@
 
 use super::lexer::{Cursor, Ident, Name, Token};
 use super::repeatable::{Doubt, Effect};
-use super::{Change, Class, Lookup, Repeatable, Stamp, Statement, Table, Why};
+use super::{Change, Class, Functions, Lookup, Repeatable, Stamp, Statement, Table, Why};
 use super::{change, mutation, topology};
 
 /// How many earlier tables or doubts a new one is compared with: keeps a batch's time linear.
@@ -205,6 +205,7 @@ fn unknown(markers: usize) -> Statement {
         markers,
         needs_keyspace: true,
         per_server: false,
+        functions: Functions::Native,
         single_partition: false,
         timestamp: Stamp::None,
         ttl: Stamp::None,
@@ -290,6 +291,7 @@ impl<'a> Draft<'a> {
                     Class::Write
                 };
                 statement.per_server = calls.per_server || calls.unknown;
+                statement.functions = calls.functions;
                 statement.single_partition =
                     self.place != Place::Batch && !self.many && !self.conditional;
             }

@@ -265,6 +265,8 @@ pub(super) struct Cursor<'a> {
     lexer: logos::Lexer<'a, Token>,
     ahead: Lexeme<'a>,
     before: Lexeme<'a>,
+    /// The two before `before`.
+    earlier: (Lexeme<'a>, Lexeme<'a>),
     depth: usize,
     braces: usize,
     markers: usize,
@@ -280,6 +282,7 @@ impl<'a> Cursor<'a> {
             lexer,
             ahead,
             before,
+            earlier: (before, before),
             depth: 0,
             braces: 0,
             markers: 0,
@@ -381,6 +384,7 @@ impl<'a> Cursor<'a> {
 
     fn advance(&mut self, taken: Lexeme<'a>) -> Lexeme<'a> {
         if !matches!(taken.kind, Token::End | Token::Broken) {
+            self.earlier = (self.earlier.1, self.before);
             self.before = taken;
             self.ahead = self.read();
         }
@@ -400,7 +404,10 @@ impl<'a> Cursor<'a> {
             Token::Open => {
                 self.depth += 1;
                 if self.before.ident().is_some() {
-                    self.calls.note(self.before.text);
+                    let (keyspace, dot) = self.earlier;
+                    let is_system = dot.kind == Token::Dot
+                        && keyspace.ident().is_some_and(|it| it.is("system"));
+                    self.calls.note(self.before.text, is_system);
                 }
             }
             _ => {}

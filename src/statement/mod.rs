@@ -34,6 +34,8 @@ pub struct Statement {
     /// A write whose value each server works out by itself: `now()`, `uuid()` and their kin, or a
     /// function of the user's own.
     pub per_server: bool,
+    /// Whose functions a write calls.
+    pub functions: Functions,
     /// Whether the servers apply it wholly or not at all on one partition, so that Unavailable
     /// means "not applied": no batch, no `IN`, no condition.
     pub single_partition: bool,
@@ -51,6 +53,17 @@ pub struct Statement {
     /// What the text alone says about repeating it.
     settled: Repeatable,
     doubts: Box<[Doubt]>,
+}
+
+/// Whose functions a text calls.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Functions {
+    /// Maybe somebody's own, for which one needs a right beside that to write. A name does not tell: one
+    /// without a keyspace is looked for among the server's functions and in the keyspace of the table.
+    Foreign,
+    /// The server's, as `system.` before the name says; or it calls none.
+    #[default]
+    Native,
 }
 
 /// What the WHERE of a SELECT asks for.

@@ -22,7 +22,6 @@ const RESULT: u8 = 0x08;
 const AUTH_SUCCESS: u8 = 0x10;
 
 pub(crate) const BAD_CREDENTIALS: i32 = 0x0100;
-pub(crate) const OVERLOADED: i32 = 0x1001;
 pub(crate) const UNAUTHORIZED: i32 = 0x2100;
 
 /// What a node does with those who say who they are.
@@ -37,12 +36,25 @@ pub(crate) enum Guard {
     Sleeps,
 }
 
+/// What comes of a password instead of an answer to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trip {
+    /// An error that says nothing of it, but repeats the name.
+    Fails,
+    /// Nothing.
+    Sleeps,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Node {
     /// Roles, and the passwords of each.
     pub(crate) roles: RefCell<HashMap<String, HashSet<String>>>,
     pub(crate) guard: Cell<Guard>,
+    /// It trips over passwords of names that begin so.
+    pub(crate) trips: Cell<Option<(&'static str, Trip)>>,
+    /// What roles of clients ask for waits until this is over.
+    pub(crate) holds: Cell<bool>,
     /// Takes everything and answers nothing.
     pub(crate) is_silent: Cell<bool>,
     /// Texts with this in them are left without an answer, and not done.
@@ -124,6 +136,9 @@ impl Node {
             if self.is_silent.get() {
                 continue;
             }
+            while self.holds.get() && got.opcode == 0x07 && guest.is_client() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let answer = match got.opcode {
                 0x01 => match self.guard.get() {
                     Guard::Sleeps => Some((READY, Vec::new())),
@@ -133,7 +148,7 @@ impl Node {
                         Some((AUTHENTICATE, class))
                     }
                 },
-                0x0F => Some(guest.says(&got.body)),
+                0x0F => guest.says(&got.body),
                 0x05 => Some((SUPPORTED, vec![0, 0])),
                 0x07 => guest.query(&got.body),
                 0x09 => Some((RESULT, self.learn(&got.body))),
@@ -166,14 +181,24 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    fn says(&mut self, body: &[u8]) -> (u8, Vec<u8>) {
+    fn is_client(&self) -> bool {
+        self.name.as_ref().is_some_and(|it| it != "helix")
+    }
+
+    fn says(&mut self, body: &[u8]) -> Option<(u8, Vec<u8>)> {
         let Ok(said) = Credentials::parse(Cursor::new(body)) else {
-            return refusal(0x000A, "nonsense");
+            return Some(refusal(0x000A, "nonsense"));
         };
         let name = said.username.to_owned();
+        if let Some((begin, trip)) = self.node.trips.get()
+            && name.starts_with(begin)
+        {
+            let text = format!("java.lang.RuntimeException: {name}");
+            return (trip == Trip::Fails).then(|| refusal(0, &text));
+        }
         if self.node.guard.get() == Guard::Unsure {
             let text = "Unable to perform authentication: Cannot achieve consistency level ONE";
-            return refusal(BAD_CREDENTIALS, text);
+            return Some(refusal(BAD_CREDENTIALS, text));
         }
         let roles = self.node.roles.borrow();
         let passwords = roles.get(&name);
@@ -181,11 +206,11 @@ impl Guest {
         self.node.asked.borrow_mut().push((name.clone(), is_right));
         if !is_right {
             let text = format!("Provided username {name} and/or password are incorrect");
-            return refusal(BAD_CREDENTIALS, &text);
+            return Some(refusal(BAD_CREDENTIALS, &text));
         }
         *self.node.open.borrow_mut().entry(name.clone()).or_default() += 1;
         self.name = Some(name);
-        (AUTH_SUCCESS, vec![0xFF; 4])
+        Some((AUTH_SUCCESS, vec![0xFF; 4]))
     }
 
     fn query(&self, body: &[u8]) -> Option<(u8, Vec<u8>)> {
@@ -230,6 +255,9 @@ impl Guest {
             for number in [2, 4, 6, 0] {
                 put::i32(&mut out, number);
             }
+        } else if let Some(keyspace) = text.strip_prefix("USE ") {
+            put::i32(&mut out, 3);
+            put::string(&mut out, keyspace.trim_matches('"'));
         } else {
             let mut done = node.done.borrow_mut();
             done.push((name, text.to_owned()));

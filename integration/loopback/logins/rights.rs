@@ -6,7 +6,7 @@ use helix_proxy::pair::{Pair, Side};
 use helix_proxy::policy::View;
 
 use crate::node::{Node, UNAUTHORIZED, eventually};
-use crate::stage::{Stage, WRITE_WITHIN, insert, staged, staged_over};
+use crate::stage::{Client, Stage, WRITE_WITHIN, insert, staged, staged_over};
 
 const WRITE_TIMEOUT: i32 = 0x1100;
 
@@ -18,6 +18,20 @@ fn drop_on_both(stage: &Stage, what: Option<&'static str>) {
     for side in Side::ALL {
         *stage.node(side).drops.borrow_mut() = what;
     }
+}
+
+fn hold_on_both(stage: &Stage, holds: bool) {
+    for side in Side::ALL {
+        stage.node(side).holds.set(holds);
+    }
+}
+
+/// Neither answers this write in time.
+async fn drowns(stage: &Stage, client: &mut Client, text: &str, what: &'static str) {
+    drop_on_both(stage, Some(what));
+    let (code, sentence) = client.query(text).await.unwrap_err();
+    assert_eq!(code, WRITE_TIMEOUT, "{sentence}");
+    drop_on_both(stage, None);
 }
 
 fn deny_on_both(stage: &Stage, what: &'static str) {
@@ -300,6 +314,95 @@ async fn while_a_cluster_is_out_what_the_other_does_not_answer_is_for_operators(
             assert!(stage.node(side).doers("secrets").is_empty());
         }
         assert_eq!(tom.write("t", 3).await, Ok(()));
+    })
+    .await;
+}
+
+/// What it wrote until it came was replayed in good faith; nothing after it is.
+#[tokio::test]
+async fn a_refusal_that_comes_too_late_for_its_write_ends_what_was_known_too() {
+    staged(async |stage| {
+        let mut tom = stage.client("tom", "in").await;
+        assert_eq!(tom.write("t", 1).await, Ok(()));
+        deny_on_both(&stage, "INSERT");
+        hold_on_both(&stage, true);
+        assert_eq!(tom.write("t", 2).await.unwrap_err().0, WRITE_TIMEOUT);
+        hold_on_both(&stage, false);
+        for side in Side::ALL {
+            let label = side.label();
+            let line = format!("helix_orphaned_answers_total{{cluster=\"{label}\"}} 1");
+            eventually(|| stage.counts(&line)).await;
+        }
+        drowns(&stage, &mut tom, &insert("t", 3), "VALUES (3)").await;
+        stage.forbids(2).await;
+        tokio::time::sleep(A_WHILE).await;
+        for side in Side::ALL {
+            assert!(stage.node(side).doers("VALUES (3)").is_empty());
+        }
+    })
+    .await;
+}
+
+/// Who may write to a table may not therefore call any function.
+#[tokio::test]
+async fn a_function_that_is_called_like_one_of_the_servers_is_not_called_by_the_service_account() {
+    staged(async |stage| {
+        let mut tom = stage.client("tom", "in").await;
+        assert_eq!(tom.write("t", 1).await, Ok(()));
+        let calls = ["ks.x_as_blob(1)", "ks.abs(1)", "ks.max(ks.plain(1))"];
+        for call in calls {
+            let text = format!("INSERT INTO ks.t (k, a) VALUES (2, {call})");
+            drowns(&stage, &mut tom, &text, "VALUES (2, ").await;
+        }
+        stage.forbids(2 * calls.len()).await;
+        tokio::time::sleep(A_WHILE).await;
+        for side in Side::ALL {
+            assert!(stage.node(side).doers("VALUES (2, ").is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_a_role_may_not_use_any_more_is_not_written_to_by_the_service_account() {
+    staged(async |mut stage| {
+        let mut tom = stage.client("tom", "in").await;
+        assert_eq!(tom.query("USE ks").await, Ok(()));
+        let write = |key| format!("INSERT INTO t (k) VALUES ({key})");
+        assert_eq!(tom.query(&write(1)).await, Ok(()));
+        stage.node(Side::A).deny("tom", "USE");
+        stage.sites.a.leave().await;
+        stage.sites.a.come_back().await;
+        // By now it is known that the connection is gone.
+        assert_eq!(tom.query(&write(2)).await, Ok(()), "B takes it");
+        eventually(|| stage.node(Side::A).doers("VALUES (2)") == ["helix"]).await;
+        drowns(&stage, &mut tom, &write(3), "VALUES (3)").await;
+        stage.forbids(2).await;
+        tokio::time::sleep(A_WHILE).await;
+        for side in Side::ALL {
+            assert!(stage.node(side).doers("VALUES (3)").is_empty());
+        }
+    })
+    .await;
+}
+
+/// Its name may be another table's, or its rights may be less.
+#[tokio::test]
+async fn what_was_known_of_a_table_is_not_known_any_more_once_anything_was_changed() {
+    staged(async |stage| {
+        let mut tom = stage.client("tom", "in").await;
+        assert_eq!(tom.write("t", 1).await, Ok(()));
+        stage.changes_schema().await;
+        drowns(&stage, &mut tom, &insert("t", 2), "VALUES (2)").await;
+        stage.forbids(2).await;
+        assert_eq!(tom.write("t", 3).await, Ok(()));
+        stage.changes_rights().await;
+        drowns(&stage, &mut tom, &insert("t", 4), "VALUES (4)").await;
+        stage.forbids(4).await;
+        tokio::time::sleep(A_WHILE).await;
+        for side in Side::ALL {
+            assert_eq!(stage.node(side).doers("VALUES ("), ["tom"; 2]);
+        }
     })
     .await;
 }

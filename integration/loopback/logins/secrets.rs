@@ -9,7 +9,7 @@ use helix_proxy::pair::{Pair, Side};
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
-use crate::node::{BAD_CREDENTIALS, Node, Site, UNAUTHORIZED, eventually};
+use crate::node::{BAD_CREDENTIALS, Node, Site, Trip, UNAUTHORIZED, eventually};
 use crate::stage::{Client, error};
 
 const SERVICE: &str = "a-password-of-helix";
@@ -161,6 +161,32 @@ async fn the_schema_is_changed_by_who_asks_for_it_and_no_password_is_shown() {
             assert_eq!(with, None, "{word} is shown");
         }
         assert!(shown.contains("helix_logins_refused_total{cluster=\"A\"} 1"));
+    };
+    LocalSet::new().run_until(story).await;
+}
+
+#[tokio::test]
+async fn what_a_stranger_makes_a_cluster_say_is_logged_short_and_plain() {
+    let story = async {
+        let house = House::new().await;
+        for side in Side::ALL {
+            let node = &house.sites[side].node;
+            node.trips.set(Some(("stranger", Trip::Fails)));
+        }
+        let name = format!("stranger\n\u{1b}[31m{}", "x".repeat(5_000));
+        let mut client = Client::greeted(house.listen).await;
+        assert!(client.says(&name, "x").await.is_none());
+        let told = || {
+            let log = house.log();
+            let mut lines = log.lines();
+            lines
+                .find(|it| it.contains("no cluster can tell"))
+                .map(str::to_owned)
+        };
+        eventually(|| told().is_some()).await;
+        let line = told().unwrap();
+        assert!(line.contains("stranger[31mxx"), "{line}");
+        assert!(line.len() < 700, "{line}");
     };
     LocalSet::new().run_until(story).await;
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
+use uuid::Uuid;
 
 use helix_proxy::cluster::call::Line;
 use helix_proxy::cluster::topology::Topology;
 use helix_proxy::cluster::{self, Account, ContactPoint, ContactPoints, Kept, Name};
-use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
+use helix_proxy::dispatch::{self, Deadlines, Desk, News, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::policy::{self, Preferred, ReadStrategy, Report, View};
 use helix_proxy::replay::apply::Applier;
@@ -40,6 +41,8 @@ pub(crate) struct Stage {
     pub(crate) metrics: Arc<Metrics>,
     /// Tells of the nodes of A.
     told: watch::Sender<Option<Arc<Topology>>>,
+    /// Rings when there are news.
+    renewed: watch::Sender<u64>,
     address: SocketAddr,
     reports: mpsc::Receiver<(Side, Report)>,
     _stop: watch::Sender<bool>,
@@ -86,9 +89,11 @@ impl Stage {
         let mut shared = data_plane::shared("logins", (settings, rules), 1_000, to);
         let (view, seen) = watch::channel(*shared.view.borrow());
         let (told, topology) = watch::channel(None);
+        let (renewed, rung) = watch::channel(0);
         let mine = Arc::get_mut(&mut shared).unwrap();
         mine.view = seen;
         mine.topologies.a = topology;
+        mine.renewed = rung;
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let metrics = Arc::new(metrics);
         let desk: Rc<Desk<Outlet>> =
@@ -116,6 +121,7 @@ impl Stage {
             view,
             metrics,
             told,
+            renewed,
             address,
             reports,
             _stop: stop,
@@ -134,6 +140,26 @@ impl Stage {
         let addresses = nodes.map(|it| it.address.to_string().into()).collect();
         let topology = Topology::new(addresses, Vec::new(), Vec::new());
         self.told.send_replace(Some(Arc::new(topology)));
+    }
+
+    /// Somebody changes the schema, maybe to what it was before.
+    pub(crate) async fn changes_schema(&self) {
+        let before = self.shared.news.load();
+        let mut facts = before.facts.clone();
+        facts.schema_version = Uuid::from_u128(7);
+        self.shared.news.store(Arc::new(News {
+            facts,
+            schema: Arc::clone(&before.schema),
+            offered: before.offered,
+        }));
+        self.renewed.send_modify(|count| *count += 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    /// A schema change through the proxy is over, maybe a REVOKE.
+    pub(crate) async fn changes_rights(&self) {
+        self.shared.changes.send_modify(|count| *count += 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
     /// Says who it is; what the proxy answers, `None` if it hangs up.
@@ -158,6 +184,12 @@ impl Stage {
         let told = error(&answer.expect("an answer, not the end")).expect("an ERROR");
         assert!(client.0.read().await.is_none(), "it is closed then");
         told
+    }
+
+    /// The proxy hangs up on who says this, without a word.
+    pub(crate) async fn hangs_up(&self, name: &str, password: &str) {
+        let (_, answer) = self.claims(name, password).await;
+        assert!(answer.is_none(), "told {:?}", answer.map(|it| it.body));
     }
 
     /// A side's breaker opens.

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::plain;
 use super::rights::Rights;
 use crate::cluster::{Cluster, Role, Ruling};
 use crate::dispatch::request::What;
@@ -138,6 +139,11 @@ impl<C: Client> Login<C> {
         self.rights.borrow_mut().refused(what, keyspace);
     }
 
+    /// What it was known to be allowed is not known any more.
+    pub(super) fn forget_rights(&self) {
+        self.rights.take();
+    }
+
     /// Whether the role is known to be allowed this write.
     pub(in crate::dispatch) fn may(
         &self,
@@ -191,8 +197,11 @@ async fn decide<C: Client>(
 
 async fn ask<C: Client>(cluster: &Held<C>, version: Version) -> Ruling {
     let asking = Box::pin(cluster.ask_in(version));
-    let ruling = timeout(ASKED_WITHIN, asking).await;
-    ruling.unwrap_or_else(|_elapsed| Ruling::Unknown(format!("no answer in {ASKED_WITHIN:?}")))
+    match timeout(ASKED_WITHIN, asking).await {
+        Ok(Ruling::Unknown(why)) => Ruling::Unknown(plain(&why)),
+        Ok(ruling) => ruling,
+        Err(_elapsed) => Ruling::Unknown(format!("no answer in {ASKED_WITHIN:?}")),
+    }
 }
 
 fn or_neither(ruling: Ruling, before: &str) -> Ruling {

@@ -3,6 +3,7 @@
 
 mod login;
 mod rights;
+mod turns;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use self::turns::Turns;
 use super::{Client, Desk};
 use crate::cluster::{Role, Ruling};
 use crate::pair::Side;
@@ -20,9 +22,10 @@ use crate::wire::request::Credentials;
 
 pub use login::Login;
 
-/// Roles of one thread at a time, each with connections to all nodes.
+/// Roles of one thread that are let in at a time, each with connections to all nodes. Those who come at
+/// the same moment may be a few more.
 const LOGINS_MAX: usize = 64;
-/// Passwords of one name at a time: while it is changed there are two, whoever guesses has more.
+/// Passwords of one name that are let in at a time: while it is changed there are two.
 const PASSWORDS_MAX: usize = 8;
 /// Roles that keep their connections without a client.
 const IDLE_MAX: usize = 8;
@@ -39,7 +42,7 @@ const SENTENCE_MAX: usize = 200;
 pub enum Admission<C: Client> {
     /// It is let in, as this.
     In(Rc<Login<C>>),
-    /// There are too many others, in a sentence for the client.
+    /// There are too many others, in a sentence for the log.
     Full(&'static str),
     /// It is not, in the words of a cluster.
     Refused(String),
@@ -51,6 +54,7 @@ pub enum Admission<C: Client> {
 #[derive(Debug)]
 pub(super) struct Logins<C: Client> {
     all: RefCell<Vec<Rc<Login<C>>>>,
+    turns: Turns,
     throttle: RefCell<Throttle<(Side, &'static str)>>,
 }
 
@@ -58,6 +62,7 @@ impl<C: Client> Default for Logins<C> {
     fn default() -> Self {
         Self {
             all: RefCell::default(),
+            turns: Turns::default(),
             throttle: RefCell::new(Throttle::new(LOG_EVERY)),
         }
     }
@@ -88,20 +93,27 @@ impl<C: Client> Logins<C> {
         drop(gone);
     }
 
-    /// The role of this name and password, if another one may be added.
-    fn find(&self, desk: &Desk<C>, said: Credentials<'_>) -> Result<Rc<Login<C>>, &'static str> {
-        let digest = digest(said);
-        let known = |it: &&Rc<Login<C>>| it.digest == digest;
-        if let Some(login) = self.all.borrow().iter().find(known) {
-            return Ok(Rc::clone(login));
+    fn known(&self, digest: &[u8; 32]) -> Option<Rc<Login<C>>> {
+        let all = self.all.borrow();
+        all.iter().find(|it| it.digest == *digest).cloned()
+    }
+
+    /// The role of this name and password, if another one may be added. Those that were never let in, or
+    /// are not any more, take nobody's place.
+    fn find(
+        &self,
+        desk: &Desk<C>,
+        (digest, said): ([u8; 32], Credentials<'_>),
+    ) -> Result<Rc<Login<C>>, &'static str> {
+        if let Some(login) = self.known(&digest) {
+            return Ok(login);
         }
         let is_full = || {
             let all = self.all.borrow();
+            let welcome = all.iter().filter(|it| it.is_welcome());
             let of_name = |it: &&Rc<Login<C>>| it.role.name() == said.username;
-            (
-                LOGINS_MAX <= all.len(),
-                PASSWORDS_MAX <= all.iter().filter(of_name).count(),
-            )
+            let passwords = welcome.clone().filter(of_name).count();
+            (LOGINS_MAX <= welcome.count(), PASSWORDS_MAX <= passwords)
         };
         self.sweep(IDLE_MAX.saturating_sub(1));
         if is_full() != (false, false) {
@@ -117,12 +129,23 @@ impl<C: Client> Logins<C> {
         Ok(login)
     }
 
+    /// Nobody knows any more what any role may do.
+    pub(super) fn forget_rights(&self) {
+        self.all.borrow().iter().for_each(|it| it.forget_rights());
+    }
+
     /// The nodes are believed to be back.
     pub(super) fn redial_now(&self, side: Side) {
         for login in &*self.all.borrow() {
             login.clusters[side].iter().for_each(|it| it.redial_now());
         }
     }
+}
+
+/// A cluster's sentence, short and plain enough for the log.
+fn plain(sentence: &str) -> String {
+    let plain = sentence.chars().filter(|it| !it.is_control());
+    plain.take(SENTENCE_MAX).collect()
 }
 
 fn digest(said: Credentials<'_>) -> [u8; 32] {
@@ -138,7 +161,17 @@ impl<C: Client> Desk<C> {
     /// Whether a client of this version is let in as who it says it is. Its cluster decides: home, or the
     /// other where home is away.
     pub async fn log_in(&self, said: Credentials<'_>, version: Version) -> Admission<C> {
-        let login = match self.logins.find(self, said) {
+        let digest = digest(said);
+        let welcome = self.logins.known(&digest).filter(|it| it.is_welcome());
+        // Whoever guesses waits for others who do; who was right before does not.
+        let (_turn, found) = match welcome {
+            Some(login) => (None, Ok(login)),
+            None => {
+                let turn = self.logins.turns.of(said.username).await;
+                (Some(turn), self.logins.find(self, (digest, said)))
+            }
+        };
+        let login = match found {
             Ok(login) => login,
             Err(sentence) => return Admission::Full(sentence),
         };
@@ -165,8 +198,7 @@ impl<C: Client> Desk<C> {
         let now = Instant::now().into_std();
         let admitted = (self.logins.throttle.borrow_mut()).admit((side, what), now);
         if let Some(suppressed) = admitted {
-            let plain = sentence.chars().filter(|it| !it.is_control());
-            let sentence: String = plain.take(SENTENCE_MAX).collect();
+            let sentence = plain(sentence);
             tracing::warn!(%side, suppressed, sentence, "{what}");
         }
     }

@@ -166,9 +166,11 @@ mod tests {
     fn a_function_of_the_users_own_needs_more_than_its_table() {
         let (mut rights, now) = (Rights::default(), Instant::now());
         rights.took(&query("INSERT INTO t (k) VALUES (1)"), KS, now);
-        let calls = query("INSERT INTO t (k) VALUES (ks.f(1))");
-        assert!(!rights.cover(&calls, KS, now));
-        rights.took(&calls, KS, now);
-        assert!(!rights.cover(&calls, KS, now));
+        for call in ["ks.f(1)", "ks.abs(1)", "ks.x_as_blob(1)", "sum(1), ks.f(1)"] {
+            let calls = query(&format!("INSERT INTO t (k, v) VALUES ({call}, 1)"));
+            assert!(!rights.cover(&calls, KS, now));
+            rights.took(&calls, KS, now);
+            assert!(!rights.cover(&calls, KS, now));
+        }
     }
 }

@@ -174,6 +174,39 @@ fn values_that_differ_per_server_are_found() {
     }
 }
 
+/// Its name does not tell whose a function is.
+#[test]
+fn a_function_may_be_somebodys_own_whatever_it_is_called() {
+    let calls = [
+        (Functions::Foreign, "ks.plain(1)"),
+        (Functions::Foreign, "plain(1)"),
+        (Functions::Foreign, "ks.x_as_blob(1)"),
+        (Functions::Foreign, "blobAsSecret(1)"),
+        (Functions::Foreign, "ks.abs(1)"),
+        // 4.1 has none, so that it is the keyspace's.
+        (Functions::Foreign, "abs(1)"),
+        (Functions::Foreign, "ks.now()"),
+        (Functions::Foreign, "\"SYSTEM\".now()"),
+        (Functions::Foreign, "ks.max(ks.plain(1))"),
+        (Functions::Foreign, "system.now() + ks.plain(1)"),
+        (Functions::Foreign, "ks . /* system. */ values(1)"),
+        (Functions::Foreign, "{'a': [ks.f(1)]}"),
+        (Functions::Native, "system.now()"),
+        (Functions::Native, "System . \"now\" ()"),
+        (Functions::Native, "'ks.f(1)'"),
+        (Functions::Native, "[(1, 2), (?, :f)]"),
+    ];
+    for (expected, call) in calls {
+        for text in [
+            format!("INSERT INTO ks.t (k, v) VALUES (2, {call})"),
+            format!("UPDATE ks.t SET v = {call} WHERE k = 2"),
+            format!("BEGIN BATCH DELETE v FROM t WHERE k = {call}; APPLY BATCH"),
+        ] {
+            assert_eq!(classify(&text).functions, expected, "{text}");
+        }
+    }
+}
+
 #[test]
 fn only_one_partition_without_condition_is_single() {
     let texts = [
