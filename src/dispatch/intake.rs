@@ -280,7 +280,7 @@ impl<C: Client> Desk<C> {
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Schema);
         let version = origin.version;
-        let (known, used, mut query) = match &intake.what {
+        let (known, used, query) = match &intake.what {
             What::Execute(entry) => {
                 let parameters = Execute::parse(cursor, version)?.parameters;
                 let text = &*entry.template.text;
@@ -294,9 +294,6 @@ impl<C: Client> Desk<C> {
             What::Batch(_) | What::Prepare(_) => return Ok(()),
         };
         let keyspace = used.filter(|_| known.statement.needs_keyspace);
-        if version.has_keyspaces() {
-            query.parameters.keyspace = keyspace.or(query.parameters.keyspace);
-        }
         let mut body = Vec::with_capacity(frame.body.len());
         query.put(&mut body, version);
         let (done, outcome) = tokio::sync::oneshot::channel();
@@ -304,9 +301,7 @@ impl<C: Client> Desk<C> {
             version,
             body,
             flags: frame.header.flags & !FLAG_PAYLOAD,
-            keyspace: keyspace
-                .filter(|_| !version.has_keyspaces())
-                .map(str::to_owned),
+            keyspace: keyspace.map(str::to_owned),
             statement: Arc::new(known.statement.clone()),
             role: origin.login.as_ref().map(|it| it.role.clone()),
             until: std::time::Instant::now() + self.shared.config.deadlines.schema,

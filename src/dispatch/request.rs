@@ -348,7 +348,8 @@ impl<C: Client> Request<C> {
         execute.put(out, self.version);
     }
 
-    /// The keyspace that the connection must be in, if any: of USE, and where messages cannot say it.
+    /// The keyspace that the connection must be in, if any: where messages cannot say it, and of what asks for
+    /// it when it runs, as USE, DESCRIBE and GRANT do (Cassandra hands a message's own to the parser alone).
     pub(super) fn bound_to(&self) -> Option<&str> {
         self.keyspace().filter(|_| !self.says_its_keyspace())
     }
@@ -362,11 +363,12 @@ impl<C: Client> Request<C> {
 
     fn says_its_keyspace(&self) -> bool {
         let class = match &self.what {
-            What::Batch(_) => None,
-            What::Execute(entry) => Some(&entry.known.statement.class),
-            What::Prepare(known) | What::Query(known) => Some(&known.statement.class),
+            What::Batch(_) => &Class::Write,
+            What::Execute(entry) => &entry.known.statement.class,
+            What::Prepare(known) | What::Query(known) => &known.statement.class,
         };
-        self.version.has_keyspaces() && !matches!(class, Some(Class::Use(_)))
+        let is_data = matches!(class, Class::Conditional | Class::Read | Class::Write);
+        self.version.has_keyspaces() && is_data
     }
 
     fn put_batch(&self, batched: &Batched, side: Side, cursor: Cursor<'_>, out: &mut Vec<u8>) {
