@@ -346,18 +346,31 @@ impl Line {
         }
     }
 
+    /// Asks for something of our own, in no keyspace.
+    ///
+    /// # Errors
+    /// A [`Failure`], also where the node answers with an ERROR.
+    pub(super) async fn ask(
+        &self,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Vec<u8>),
+        within: Duration,
+    ) -> Result<Reply, Failure> {
+        let way = (self.version(), None);
+        let reply = self.call(way, (0, opcode), body, within).await?;
+        match reply.error() {
+            Some((code, message)) => Err(Failure::Unteachable { code, message }),
+            None => Ok(reply),
+        }
+    }
+
     /// Runs a text of our own at consistency ONE and returns its rows' cells.
     ///
     /// # Errors
     /// A [`Failure`], also where the node answered with an error or with no rows.
     pub async fn rows(&self, text: &str, within: Duration) -> Result<Vec<Row>, Failure> {
         let body = |out: &mut Vec<u8>| Query::plain(text).put(out, self.version());
-        let reply = self
-            .call((self.version(), None), (0, Opcode::Query), body, within)
-            .await?;
-        if let Some((code, message)) = reply.error() {
-            return Err(Failure::Unteachable { code, message });
-        }
+        let reply = self.ask(Opcode::Query, body, within).await?;
         let rows = reply.content().and_then(result::Rows::parse);
         let rows = rows.map_err(|fault| Lost::Broken(fault.to_string()))?;
         Ok(rows

@@ -54,31 +54,22 @@ pub struct Column {
 /// # Errors
 /// If the node does not agree.
 pub async fn register(line: &Line) -> Result<(), Failure> {
-    let way = (line.version(), None);
-    let reply = line
-        .call(way, (0, Opcode::Register), Events::put_all, WITHIN)
-        .await?;
-    match reply.error() {
-        Some((code, message)) => Err(Failure::Unteachable { code, message }),
-        None => Ok(()),
-    }
+    let asked = line.ask(Opcode::Register, Events::put_all, WITHIN).await;
+    asked.map(drop)
 }
 
 /// The highest version that the node speaks and we do, by what it offers. One that does not say so
 /// speaks the one that it was asked in.
 ///
 /// # Errors
-/// If it cannot be asked.
+/// If it cannot be asked, or is about to leave: then it answers anything with an ERROR, which says nothing
+/// of versions.
 pub async fn version_max(line: &Line) -> Result<Version, Failure> {
-    let way = (line.version(), None);
-    let reply = line.call(way, (0, Opcode::Options), |_| {}, WITHIN).await?;
-    // One that is about to leave answers anything with an ERROR, which says nothing of versions.
-    if let Some((code, message)) = reply.error() {
-        return Err(Failure::Unteachable { code, message });
-    }
+    let asked_in = line.version();
+    let reply = line.ask(Opcode::Options, |_| {}, WITHIN).await?;
     let offered = reply.content().and_then(supported::versions);
     let offered = offered.map_err(|fault| Lost::Broken(fault.to_string()))?;
-    Ok(offered.unwrap_or(way.0))
+    Ok(offered.unwrap_or(asked_in))
 }
 
 /// The node's own row.
