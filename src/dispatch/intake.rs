@@ -280,28 +280,31 @@ impl<C: Client> Desk<C> {
     ) -> Result<(), Error> {
         self.metrics.client_request(RequestKind::Schema);
         let version = origin.version;
-        let (known, used, query) = match &intake.what {
+        let mut body = Vec::with_capacity(frame.body.len());
+        let (known, keyspace) = match &intake.what {
             What::Execute(entry) => {
                 let parameters = Execute::parse(cursor, version)?.parameters;
-                let text = &*entry.template.text;
-                let used = entry.template.keyspace.as_deref();
-                (&entry.known, used, Query { text, parameters })
+                Query {
+                    text: &entry.template.text,
+                    parameters,
+                }
+                .put(&mut body, version);
+                (&entry.known, entry.template.keyspace.as_deref())
             }
             What::Query(known) => {
-                let query = Query::parse(cursor, version)?;
-                (&**known, intake.keyspace.as_deref(), query)
+                body.extend_from_slice(cursor.rest());
+                (&**known, intake.keyspace.as_deref())
             }
             What::Batch(_) | What::Prepare(_) => return Ok(()),
         };
-        let keyspace = used.filter(|_| known.statement.needs_keyspace);
-        let mut body = Vec::with_capacity(frame.body.len());
-        query.put(&mut body, version);
         let (done, outcome) = tokio::sync::oneshot::channel();
         let job = Job {
             version,
             body,
             flags: frame.header.flags & !FLAG_PAYLOAD,
-            keyspace: keyspace.map(str::to_owned),
+            keyspace: keyspace
+                .filter(|_| known.statement.needs_keyspace)
+                .map(str::to_owned),
             statement: Arc::new(known.statement.clone()),
             role: origin.login.as_ref().map(|it| it.role.clone()),
             until: std::time::Instant::now() + self.shared.config.deadlines.schema,
