@@ -40,6 +40,17 @@ impl Default for Tally {
     }
 }
 
+/// What is known of a node before it is dialled, the most promising first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Standing {
+    /// It answers somebody.
+    Proven,
+    /// Nobody has asked it, or it was silent when somebody did.
+    Unproven,
+    /// It could not be dialled when that was last tried.
+    Failed,
+}
+
 /// The tallies of one cluster's nodes by address: all roles of a thread share them.
 #[derive(Debug, Default)]
 pub(super) struct Tallies(RefCell<HashMap<Box<str>, Rc<Tally>>>);
@@ -81,6 +92,14 @@ impl Tally {
     /// Whether it has answered anything since it was last found silent.
     pub(super) fn is_proven(&self) -> bool {
         self.doubted_at.get() < self.answers.get()
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match (self.redial_at.get(), self.is_proven()) {
+            (Some(_), _) => Standing::Failed,
+            (None, true) => Standing::Proven,
+            (None, false) => Standing::Unproven,
+        }
     }
 
     /// Whether it may be dialled.
@@ -153,10 +172,16 @@ mod tests {
     fn a_node_is_proven_by_what_it_answered_since_it_was_silent() {
         let tally = Tally::default();
         assert!(!tally.is_proven(), "it was never asked");
+        assert_eq!(tally.standing(), Standing::Unproven);
         let asked = tally.asked(HostId(0));
         assert!(!tally.has_answered(asked));
         tally.answered();
         assert!(tally.has_answered(asked) && tally.is_proven());
+        assert_eq!(tally.standing(), Standing::Proven);
+        tally.failed();
+        assert_eq!(tally.standing(), Standing::Failed);
+        tally.let_in();
+        assert_eq!(tally.standing(), Standing::Proven);
         tally.doubt();
         assert!(!tally.is_proven());
         assert!(!tally.has_answered(tally.asked(HostId(0))));

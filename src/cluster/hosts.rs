@@ -79,6 +79,9 @@ impl<T: Copy> Hosts<T> {
         hosts.listed = addresses.map(|it| hosts.host(it)).collect();
         hosts.topology.clone_from(&self.topology);
         hosts.current.set(self.current.get());
+        // Not all of them try the nodes in the same order.
+        self.roll(1);
+        hosts.dice.set(self.dice.get());
         hosts
     }
 
@@ -224,7 +227,8 @@ impl<T: Copy> Hosts<T> {
             let may = |it: &&Rc<Host<T>>| it.may_dial().is_ok();
             let from = self.roll(self.listed.len());
             let (before, after) = self.listed.split_at_checked(from)?;
-            after.iter().chain(before).find(may)
+            let may = after.iter().chain(before).filter(may);
+            may.min_by_key(|it| it.tally.standing())
         };
         up.or_else(dialled).ok_or(Refused::Down)
     }
@@ -348,6 +352,36 @@ mod tests {
         assert!(!hosts.is_reachable());
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         assert_eq!(picked(&hosts, ROW).len(), 3, "any may be dialled again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_that_are_not_up_who_is_known_to_answer_is_dialled_first() {
+        let hosts = spread(&["a", "b", "c"], &[0, 1]);
+        hosts.listed()[0].failed();
+        hosts.listed()[1].tally.answered();
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        let guest = || picked(&hosts.anew(), ROW);
+        assert_eq!(guest(), ["b:1"]);
+        hosts.listed()[1].suspect();
+        assert_eq!(guest(), ["b:1", "c:1"]);
+        hosts.listed()[1].failed();
+        hosts.listed()[2].failed();
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(guest().len(), 3);
+    }
+
+    #[test]
+    fn guests_do_not_all_begin_with_the_same_node() {
+        let hosts = spread(&["a", "b", "c"], &[0, 1]);
+        let first = |_| {
+            let guest: Hosts<u8> = hosts.anew();
+            let picked = guest.pick(Target::Any, VERSION).unwrap();
+            picked.address.to_string()
+        };
+        let mut firsts: Vec<_> = (0..60).map(first).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 3);
     }
 
     #[test]
