@@ -3,8 +3,6 @@
 //! The clock is real, as in all that has sockets; deadlines are short and checks are generous.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod data_plane;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +20,8 @@ use helix_proxy::policy::{self, OnQueueFailure, Preferred, ReadStrategy, Report}
 use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
+
+use crate::data_plane;
 
 const INVALID: i32 = 0x2200;
 const OVERLOADED: i32 = 0x1001;

@@ -1,7 +1,12 @@
-//! A whole process over one fake node, for the tests that need one.
+//! A whole process, for the tests that need one.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test: who calls this blocks nobody"
+)]
 
 use std::io::{Read, Result, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Where nobody's client is given a port for its own end.
+pub(crate) const QUIET: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
 
 /// A proxy, and where it listens. It ends with its test.
 pub(crate) struct Process {
@@ -20,16 +28,23 @@ pub(crate) struct Process {
 impl Process {
     /// One over this node, for clients at this address.
     pub(crate) fn start(node: SocketAddr, at: IpAddr, stderr: Stdio) -> Self {
-        let (listen, admin) = (free(at), free("127.0.0.1".parse().unwrap()));
-        let child = Command::new(env!("CARGO_BIN_EXE_helix-proxy"))
-            .args(["run", "--cluster-a", &node.to_string()])
-            .args(["--listen", &listen.to_string()])
-            .args(["--admin", &admin.to_string()])
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        Self::run((free(at), free(QUIET)), |run, (listen, admin)| {
+            run.args(["--cluster-a", &node.to_string()])
+                .args(["--listen", &listen.to_string()])
+                .args(["--admin", &admin.to_string()])
+                .stderr(stderr);
+        })
+    }
+
+    /// One that is set up with what was free a moment ago: where it listens, and its admin address.
+    pub(crate) fn run(
+        (listen, admin): (SocketAddr, SocketAddr),
+        set_up: impl FnOnce(&mut Command, (SocketAddr, SocketAddr)),
+    ) -> Self {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_helix-proxy"));
+        set_up(run.arg("run"), (listen, admin));
         Self {
-            child: Some(child),
+            child: Some(run.spawn().unwrap()),
             listen,
             admin,
         }
@@ -79,7 +94,7 @@ pub(crate) fn read(stream: &mut TcpStream) -> Result<([u8; 9], Vec<u8>)> {
     Ok((head, body))
 }
 
-fn free(at: IpAddr) -> SocketAddr {
+pub(crate) fn free(at: IpAddr) -> SocketAddr {
     let probe = TcpListener::bind((at, 0)).unwrap();
     probe.local_addr().unwrap()
 }

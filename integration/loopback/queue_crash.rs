@@ -99,7 +99,7 @@ fn kill_after(path: &Path, time: Duration, promised: &mut BTreeMap<u64, bool>) {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "the_victim",
+            "queue_crash::the_victim",
             "--ignored",
             "--nocapture",
             "--test-threads=1",

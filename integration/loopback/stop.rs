@@ -5,15 +5,13 @@
     reason = "a test, with no runtime to block"
 )]
 
-mod process;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use process::{Process, eventually, read};
+use crate::process::{Process, QUIET, eventually, read};
 use rustix::process::Signal;
 
 /// Less than a request in flight is waited for.
@@ -29,7 +27,7 @@ impl Stage {
         let node = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = node.local_addr().unwrap();
         thread::spawn(move || node.incoming().for_each(|it| be_mute(it.unwrap())));
-        Self(Process::start(address, address.ip(), Stdio::piped()))
+        Self(Process::start(address, QUIET, Stdio::piped()))
     }
 
     /// A client whose read is in flight.

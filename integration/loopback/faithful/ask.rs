@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use helix_proxy::pair::Side;
 
-use crate::message::{Last, Parameters, Value, Values};
+use super::message::{Last, Parameters, Value, Values};
 
 /// Keyspaces that requests name or sessions use.
 pub(crate) const KEYSPACES: [&str; 2] = ["ks", "Other_ks"];

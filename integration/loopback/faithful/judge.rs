@@ -7,10 +7,10 @@ use proptest::test_runner::TestCaseError;
 
 use helix_proxy::pair::{Pair, Side};
 
-use crate::Outcome;
-use crate::ask::Ask;
-use crate::message::{Message, What, payload};
-use crate::node::{Arrived, Node};
+use super::Outcome;
+use super::ask::Ask;
+use super::message::{Message, What, payload};
+use super::node::{Arrived, Node};
 
 /// Flags of a request's header that mean something: tracing, and a custom payload.
 const MEANT: u8 = 0x02 | 0x04;
@@ -276,7 +276,7 @@ fn of<'a>(id: &[u8], sent: &'a Sent<'_>) -> &'a Prepared {
 
 /// The text of a PREPARE, and what stands behind it.
 fn prepared_text(arrived: &Arrived) -> (String, &[u8]) {
-    let body = &arrived.got.body[crate::node::payload_len(&arrived.got)..];
+    let body = &arrived.got.body[super::node::payload_len(&arrived.got)..];
     let (length, body) = body.split_first_chunk().unwrap();
     let (text, behind) = body.split_at(u32::from_be_bytes(*length) as usize);
     (String::from_utf8(text.to_vec()).unwrap(), behind)

@@ -71,7 +71,7 @@ impl Node {
                 opcode,
                 body: [trace, body].concat(),
             };
-            wire.write(&answer).await;
+            wire.write(&answer.bytes()).await;
             if got.opcode == 0x01 {
                 wire.framed = got.version == 5;
             }

@@ -19,8 +19,8 @@ use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
 
+use super::node::Node;
 use crate::data_plane;
-use crate::node::Node;
 use crate::wire::{Got, Wire};
 
 /// Generous: whatever takes this long has failed. A deadline of the proxy's would be a failure, too.
@@ -84,7 +84,7 @@ impl Stage {
         }
         let client = self.clients.get_mut(&who)?;
         let talk = async {
-            client.write(frame).await;
+            client.write(&frame.bytes()).await;
             client.read().await
         };
         timeout(SOON, talk).await.ok().flatten()
@@ -104,7 +104,7 @@ impl Stage {
             startup.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
             startup.extend(text.as_bytes());
         }
-        wire.write(&request(0x01, startup)).await;
+        wire.write(&request(0x01, startup).bytes()).await;
         assert_eq!(wire.read().await.unwrap().opcode, 0x02);
         wire.framed = version == 5;
         if let Some(keyspace) = keyspace {
@@ -112,7 +112,7 @@ impl Stage {
             let length = u32::try_from(text.len()).unwrap().to_be_bytes();
             let rest: &[u8] = if version == 5 { &[0; 4] } else { &[0] };
             let body = [&length[..], text.as_bytes(), &[0, 1], rest].concat();
-            wire.write(&request(0x07, body)).await;
+            wire.write(&request(0x07, body).bytes()).await;
             assert_eq!(wire.read().await.unwrap().opcode, 0x08);
         }
         wire

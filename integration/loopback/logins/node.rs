@@ -2,16 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 
 use helix_proxy::wire::request::{Credentials, Execute, Prepare, Query};
 use helix_proxy::wire::{Cursor, Version, put};
 
+use crate::site::Serve;
 use crate::wire::{Wire, raw};
 
 const ERROR: u8 = 0x00;
@@ -125,13 +124,15 @@ impl Node {
         }
         out
     }
+}
 
+impl Serve for Node {
     async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut guest = Guest {
             node: Rc::clone(&self),
             name: None,
         };
-        let mut wire = Wire::new(stream, Version::V4);
+        let mut wire = Wire::new(stream);
         while let Some(got) = wire.read().await {
             if self.is_silent.get() {
                 continue;
@@ -272,46 +273,6 @@ fn refusal(code: i32, sentence: &str) -> (u8, Vec<u8>) {
     put::i32(&mut out, code);
     put::string(&mut out, sentence);
     (ERROR, out)
-}
-
-/// An address with a node behind it, or with nobody.
-pub(crate) struct Site {
-    pub(crate) node: Rc<Node>,
-    pub(crate) address: SocketAddr,
-    tasks: JoinSet<()>,
-}
-
-impl Site {
-    pub(crate) async fn open(node: Rc<Node>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut site = Self {
-            node,
-            address: listener.local_addr().unwrap(),
-            tasks: JoinSet::new(),
-        };
-        site.listen(listener);
-        site
-    }
-
-    fn listen(&mut self, listener: TcpListener) {
-        let node = Rc::clone(&self.node);
-        self.tasks.spawn_local(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn_local(Rc::clone(&node).serve(stream));
-            }
-        });
-    }
-
-    /// Its connections break and no others are accepted.
-    pub(crate) async fn leave(&mut self) {
-        self.tasks.shutdown().await;
-    }
-
-    pub(crate) async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.listen(listener);
-    }
 }
 
 /// Waits until it is so.

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use helix_proxy::pair::{Pair, Side};
 
-use crate::node::{BAD_CREDENTIALS, Guard, Node, Site, eventually};
-use crate::stage::{Client, Stage, staged, staged_over};
+use super::node::{BAD_CREDENTIALS, Guard, Node, eventually};
+use super::stage::{Client, Stage, staged, staged_over};
+use crate::site::Site;
 
 /// Drivers come again.
 async fn nobody_can_tell(stage: &Stage) {
@@ -198,7 +199,7 @@ async fn a_role_has_connections_to_all_nodes_and_does_without_those_that_are_dea
         for key in 0..50 {
             assert_eq!(tom.write("t", key).await, Ok(()));
         }
-        let of_a = |stage: &Stage, more: &[Site; 2]| {
+        let of_a = |stage: &Stage, more: &[Site<Node>; 2]| {
             let all = [stage.node(Side::A), &*more[0].node, &*more[1].node];
             all.map(|it| it.doers("INSERT").len())
         };

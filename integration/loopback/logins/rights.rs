@@ -5,8 +5,8 @@ use std::time::Duration;
 use helix_proxy::pair::{Pair, Side};
 use helix_proxy::policy::View;
 
-use crate::node::{Node, UNAUTHORIZED, eventually};
-use crate::stage::{Client, Stage, WRITE_WITHIN, insert, staged, staged_over};
+use super::node::{Node, UNAUTHORIZED, eventually};
+use super::stage::{Client, Stage, WRITE_WITHIN, insert, staged, staged_over};
 
 const WRITE_TIMEOUT: i32 = 0x1100;
 

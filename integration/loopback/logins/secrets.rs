@@ -1,16 +1,16 @@
 //! A whole process: who changes the schema, what starts unasked, and that no password is ever shown.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use helix_proxy::pair::{Pair, Side};
 use tempfile::TempDir;
 use tokio::task::LocalSet;
 
-use crate::node::{BAD_CREDENTIALS, Node, Site, Trip, UNAUTHORIZED, eventually};
-use crate::stage::{Client, error};
+use super::node::{BAD_CREDENTIALS, Node, Trip, UNAUTHORIZED, eventually};
+use super::stage::{Client, error};
+use crate::process::{Process, QUIET, free};
+use crate::site::Site;
 
 const SERVICE: &str = "a-password-of-helix";
 const TOMS: &str = "a-password-of-tom";
@@ -18,11 +18,9 @@ const MADE: &str = "a-password-that-is-made";
 
 /// A proxy over two clusters, by a file that says nothing of `auth`.
 struct House {
-    sites: Pair<Site>,
+    sites: Pair<Site<Node>>,
     folder: TempDir,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    child: Child,
+    process: Process,
 }
 
 impl House {
@@ -30,44 +28,36 @@ impl House {
         let nodes = || Node::with(&[("tom", TOMS), ("ann", "too"), ("helix", SERVICE)]);
         let sites = Pair::new(Site::open(nodes()).await, Site::open(nodes()).await);
         let folder = TempDir::new().unwrap();
-        let (listen, admin) = (free(), free());
-        let account = "auth: { username: helix, password_env: SERVICE_PASSWORD }";
-        let cluster = |site: &Site| format!("contact_points: [\"{}\"], {account}", site.address);
-        let text = format!(
-            "listen: {listen}\nadmin: {{ listen: {admin} }}\nworkers: 1\nclusters: {{ a: {{ {} }}, b: {{ {} }} }}\n\
-             replay: {{ queue: memory }}\nlog: {{ level: trace }}\n",
-            cluster(&sites.a),
-            cluster(&sites.b)
-        );
-        let file = folder.path().join("helix-proxy.yaml");
-        std::fs::write(&file, text).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_helix-proxy"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .env("SERVICE_PASSWORD", SERVICE)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let house = Self {
+        let process = Process::run((free(QUIET), free(QUIET)), |run, (listen, admin)| {
+            let account = "auth: { username: helix, password_env: SERVICE_PASSWORD }";
+            let cluster =
+                |site: &Site<Node>| format!("contact_points: [\"{}\"], {account}", site.address);
+            let text = format!(
+                "listen: {listen}\nadmin: {{ listen: {admin} }}\nworkers: 1\nclusters: {{ a: {{ {} }}, b: {{ {} }} }}\n\
+                 replay: {{ queue: memory }}\nlog: {{ level: trace }}\n",
+                cluster(&sites.a),
+                cluster(&sites.b)
+            );
+            let file = folder.path().join("helix-proxy.yaml");
+            std::fs::write(&file, text).unwrap();
+            let log = std::fs::File::create(folder.path().join("log")).unwrap();
+            run.arg("--config")
+                .arg(&file)
+                .env("SERVICE_PASSWORD", SERVICE)
+                .stdout(Stdio::null())
+                .stderr(log);
+        });
+        let both = |page: String| page.matches("\"connected\":true").count() == 2;
+        eventually(|| process.get("/status").is_some_and(both)).await;
+        Self {
             sites,
             folder,
-            listen,
-            admin,
-            child,
-        };
-        eventually(|| {
-            house
-                .get("/status")
-                .is_some_and(|it| it.matches("\"connected\":true").count() == 2)
-        })
-        .await;
-        house
+            process,
+        }
     }
 
     async fn client(&self, name: &str, password: &str) -> Result<Client, i32> {
-        let mut client = Client::greeted(self.listen).await;
+        let mut client = Client::greeted(self.process.listen).await;
         let answer = client.says(name, password).await.expect("an answer");
         match error(&answer) {
             None => Ok(client),
@@ -75,34 +65,9 @@ impl House {
         }
     }
 
-    fn get(&self, path: &str) -> Option<String> {
-        let mut admin = TcpStream::connect(self.admin).ok()?;
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.admin
-        );
-        admin.write_all(head.as_bytes()).ok()?;
-        let mut page = String::new();
-        admin.read_to_string(&mut page).ok()?;
-        Some(page)
-    }
-
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-/// A port that no client of the tests beside this one is given for its own end.
-fn free() -> SocketAddr {
-    let probe = TcpListener::bind("127.0.0.77:0").unwrap();
-    probe.local_addr().unwrap()
 }
 
 #[tokio::test]
@@ -154,7 +119,7 @@ async fn the_schema_is_changed_by_who_asks_for_it_and_no_password_is_shown() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut shown = house.log();
         for path in ["/status", "/metrics", "/dlq", "/replay/status"] {
-            shown += &house.get(path).unwrap();
+            shown += &house.process.get(path).unwrap();
         }
         for word in [SERVICE, TOMS, MADE, "guessed"] {
             let with = shown.lines().find(|it| it.contains(word));
@@ -174,7 +139,7 @@ async fn what_a_stranger_makes_a_cluster_say_is_logged_short_and_plain() {
             node.trips.set(Some(("stranger", Trip::Fails)));
         }
         let name = format!("stranger\n\u{1b}[31m{}", "x".repeat(5_000));
-        let mut client = Client::greeted(house.listen).await;
+        let mut client = Client::greeted(house.process.listen).await;
         assert!(client.says(&name, "x").await.is_none());
         let told = || {
             let log = house.log();

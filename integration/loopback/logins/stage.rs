@@ -25,8 +25,9 @@ use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::request::{Credentials, Execute, Parameters, Prepare, Query};
 use helix_proxy::wire::{Consistency, Cursor, Version, put};
 
+use super::node::Node;
 use crate::data_plane;
-use crate::node::{Node, Site};
+use crate::site::Site;
 use crate::wire::{Got, Wire, raw};
 
 /// Far more than anything here takes.
@@ -35,7 +36,7 @@ pub(crate) const WRITE_WITHIN: Duration = Duration::from_millis(400);
 
 /// See the module.
 pub(crate) struct Stage {
-    pub(crate) sites: Pair<Site>,
+    pub(crate) sites: Pair<Site<Node>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) view: watch::Sender<View>,
     pub(crate) metrics: Arc<Metrics>,
@@ -135,7 +136,7 @@ impl Stage {
     }
 
     /// A has these nodes, too.
-    pub(crate) fn has_nodes(&self, more: &[Site]) {
+    pub(crate) fn has_nodes(&self, more: &[Site<Node>]) {
         let nodes = std::iter::once(&self.sites.a).chain(more);
         let addresses = nodes.map(|it| it.address.to_string().into()).collect();
         let topology = Topology::new(addresses, Vec::new(), Vec::new());
@@ -238,7 +239,7 @@ impl Stage {
     }
 }
 
-fn config(side: Side, site: &Site) -> cluster::Config {
+fn config(side: Side, site: &Site<Node>) -> cluster::Config {
     let point = ContactPoint {
         host: site.address.ip().to_string(),
         port: site.address.port(),
@@ -270,7 +271,7 @@ pub(crate) struct Client(pub(crate) Wire);
 impl Client {
     /// Asked who it is.
     pub(crate) async fn greeted(address: SocketAddr) -> Self {
-        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), Version::V4);
+        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
         let mut body = vec![0, 1];
         for text in ["CQL_VERSION", "3.0.0"] {
             put::string(&mut body, text);

@@ -6,8 +6,8 @@ use futures_util::future::{join, join_all};
 
 use helix_proxy::pair::{Pair, Side};
 
-use crate::node::{BAD_CREDENTIALS, Node, Trip};
-use crate::stage::{Client, Stage, staged, staged_over};
+use super::node::{BAD_CREDENTIALS, Node, Trip};
+use super::stage::{Client, Stage, staged, staged_over};
 
 /// Roles that have not come yet.
 const NEW: [&str; 4] = ["ann", "eve", "joe", "sue"];

@@ -10,11 +10,14 @@ use helix_proxy::wire::{Consistency, Cursor, Version, put};
 use crate::wire::{Got, Wire, raw};
 
 /// See the module.
-pub(crate) struct Client(pub(crate) Wire);
+pub(crate) struct Client {
+    pub(crate) wire: Wire,
+    version: Version,
+}
 
 impl Client {
     pub(crate) async fn open(address: SocketAddr, version: Version) -> Self {
-        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), version);
+        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
         let mut body = vec![0, 1];
         for text in ["CQL_VERSION", "3.0.0"] {
             put::string(&mut body, text);
@@ -23,17 +26,17 @@ impl Client {
             .await;
         assert_eq!(wire.read().await.unwrap().opcode, 0x02);
         wire.framed = version == Version::V5;
-        Self(wire)
+        Self { wire, version }
     }
 
     pub(crate) async fn ask(&mut self, opcode: u8, body: &[u8]) -> Got {
         self.send(opcode, body, 1).await;
-        self.0.read().await.expect("an answer")
+        self.wire.read().await.expect("an answer")
     }
 
     pub(crate) async fn send(&mut self, opcode: u8, body: &[u8], times: usize) {
-        let frame = raw(self.0.version.number(), [0, 1], opcode, body);
-        self.0.write(&frame.repeat(times)).await;
+        let frame = raw(self.version.number(), [0, 1], opcode, body);
+        self.wire.write(&frame.repeat(times)).await;
     }
 
     /// The id and the id of the columns that PREPARE is answered with.
@@ -48,13 +51,13 @@ impl Client {
         text: &str,
     ) -> (Vec<u8>, Vec<u8>) {
         let mut body = Vec::new();
-        Prepare { text, keyspace }.put(&mut body, self.0.version);
+        Prepare { text, keyspace }.put(&mut body, self.version);
         let got = self.ask(0x09, &body).await;
         assert_eq!(got.opcode, 0x08, "{:?}", got.body);
         let mut cursor = Cursor::new(&got.body);
         assert_eq!(cursor.i32(), Ok(4));
         let id = cursor.short_bytes().unwrap().to_vec();
-        let columns = match self.0.version {
+        let columns = match self.version {
             Version::V5 => cursor.short_bytes().unwrap().to_vec(),
             Version::V3 | Version::V4 => Vec::new(),
         };
@@ -73,7 +76,7 @@ impl Client {
             columns,
             parameters,
         }
-        .put(&mut body, self.0.version);
+        .put(&mut body, self.version);
         let got = self.ask(0x0A, &body).await;
         assert_eq!(got.opcode, 0x08, "{:?}", String::from_utf8_lossy(&got.body));
         let mut cursor = Cursor::new(&got.body);
@@ -87,7 +90,7 @@ impl Client {
             keyspace,
             ..Parameters::plain(Consistency(consistency))
         };
-        Query { text, parameters }.put(&mut body, self.0.version);
+        Query { text, parameters }.put(&mut body, self.version);
         body
     }
 }

@@ -125,12 +125,11 @@ impl Node {
     }
 
     pub(crate) async fn serve(self: Rc<Self>, stream: TcpStream) {
-        let mut wire = Wire::new(stream, Version::V4);
+        let mut wire = Wire::new(stream);
         let mut undecodable = 0;
         self.opened.set(self.opened.get() + 1);
         while let Some(got) = wire.read().await {
             let version = Version::from_number(got.version).unwrap();
-            wire.version = version;
             let error = |code: i32| {
                 let mut out = Vec::new();
                 put::i32(&mut out, code);

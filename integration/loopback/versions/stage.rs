@@ -17,9 +17,9 @@ use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
 
-use crate::client::Client;
+use super::client::Client;
+use super::node::Node;
 use crate::data_plane;
-use crate::node::Node;
 
 /// See the module.
 pub(crate) struct Stage {

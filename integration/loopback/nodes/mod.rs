@@ -1,11 +1,7 @@
 //! A cluster of several nodes: who gets a request, and what happens when one of them dies.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod data_plane;
 mod shards;
-#[path = "versions/wire.rs"]
-#[expect(dead_code, reason = "each test needs a part of it")]
-mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -15,10 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner as _, PartitionerHasher as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use crate::data_plane;
+use crate::site::{Serve, Site};
+use crate::wire::{Wire, raw};
 use helix_proxy::cluster::call::Line;
 use helix_proxy::cluster::topology::{Ring, Topology};
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name, ProtocolMax};
@@ -29,7 +28,6 @@ use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::request::{Execute, Parameters, Prepare, Values};
 use helix_proxy::wire::{Consistency, Cursor, Opcode, Version, put};
-use wire::{Wire, raw};
 
 const READ: &str = "SELECT v FROM ks.t WHERE k = ?";
 const WRITE: &str = "INSERT INTO ks.t (k) VALUES (?)";
@@ -65,39 +63,6 @@ struct Node {
 }
 
 impl Node {
-    async fn serve(self: Rc<Self>, stream: TcpStream) {
-        let mut wire = Wire::new(stream, Version::V4);
-        let (number, mut is_bound) = (self.accepted.get(), false);
-        while let Some(got) = wire.read().await {
-            if is_bound && number <= self.deaf.get() {
-                continue;
-            }
-            if self.is_silent.get() && got.opcode != 0x01 {
-                continue;
-            }
-            let (opcode, body) = match got.opcode {
-                QUERY => {
-                    is_bound |= got.body[4..].starts_with(b"USE");
-                    (0x08, self.query(&got.body))
-                }
-                PREPARE => (0x08, self.learn(&got.body)),
-                EXECUTE => self.execute(&got.body),
-                _ => (0x02, Vec::new()),
-            };
-            if opcode == 0x08 && got.opcode == EXECUTE && self.hangs_up.get() {
-                return;
-            }
-            if self.mute.borrow().contains(&got.opcode) {
-                continue;
-            }
-            let frame = raw(0x80 | got.version, got.stream, opcode, &body);
-            wire.write(&frame).await;
-            if self.is_rude.get() {
-                return;
-            }
-        }
-    }
-
     fn query(&self, body: &[u8]) -> Vec<u8> {
         if !body[4..].starts_with(b"USE") {
             self.queried.set(self.queried.get() + 1);
@@ -147,57 +112,46 @@ impl Node {
     }
 }
 
-/// An address with a node behind it, or with nobody.
-struct Site {
-    node: Rc<Node>,
-    address: SocketAddr,
-    tasks: JoinSet<()>,
-}
-
-impl Site {
-    async fn open() -> Self {
-        let node = Rc::<Node>::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut site = Self {
-            node,
-            address,
-            tasks: JoinSet::new(),
-        };
-        site.listen(listener);
-        site
-    }
-
-    fn listen(&mut self, listener: TcpListener) {
-        let node = Rc::clone(&self.node);
-        self.tasks.spawn_local(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                node.accepted.set(node.accepted.get() + 1);
-                connections.spawn_local(Rc::clone(&node).serve(stream));
+impl Serve for Node {
+    async fn serve(self: Rc<Self>, stream: TcpStream) {
+        self.accepted.set(self.accepted.get() + 1);
+        let mut wire = Wire::new(stream);
+        let (number, mut is_bound) = (self.accepted.get(), false);
+        while let Some(got) = wire.read().await {
+            if is_bound && number <= self.deaf.get() {
+                continue;
             }
-        });
-    }
-
-    /// Its connections break and no others are accepted.
-    async fn die(&mut self) {
-        self.tasks.shutdown().await;
-    }
-
-    async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.listen(listener);
-    }
-
-    fn take(&self) -> Vec<i32> {
-        self.node.executed.take()
+            if self.is_silent.get() && got.opcode != 0x01 {
+                continue;
+            }
+            let (opcode, body) = match got.opcode {
+                QUERY => {
+                    is_bound |= got.body[4..].starts_with(b"USE");
+                    (0x08, self.query(&got.body))
+                }
+                PREPARE => (0x08, self.learn(&got.body)),
+                EXECUTE => self.execute(&got.body),
+                _ => (0x02, Vec::new()),
+            };
+            if opcode == 0x08 && got.opcode == EXECUTE && self.hangs_up.get() {
+                return;
+            }
+            if self.mute.borrow().contains(&got.opcode) {
+                continue;
+            }
+            let frame = raw(0x80 | got.version, got.stream, opcode, &body);
+            wire.write(&frame).await;
+            if self.is_rude.get() {
+                return;
+            }
+        }
     }
 }
 
 /// The data plane of one thread: three nodes of A, one of B.
 struct Stage {
-    a: Vec<Site>,
-    _b: Site,
+    a: Vec<Site<Node>>,
+    _b: Site<Node>,
     client: Wire,
     topology: Arc<Topology>,
     told: watch::Sender<Option<Arc<Topology>>>,
@@ -209,15 +163,19 @@ impl Stage {
     async fn new() -> Self {
         let mut a = Vec::new();
         for _ in 0..3 {
-            a.push(Site::open().await);
+            a.push(open_site().await);
         }
         let (first, topology) = (a[0].address, topology(&a));
         Self::over(a, points(Side::A, &[first]), Some(topology)).await
     }
 
     /// The same with other nodes of A.
-    async fn over(a: Vec<Site>, config_a: cluster::Config, topology: Option<Topology>) -> Self {
-        let b = Site::open().await;
+    async fn over(
+        a: Vec<Site<Node>>,
+        config_a: cluster::Config,
+        topology: Option<Topology>,
+    ) -> Self {
+        let b = open_site().await;
         let config = dispatch::Config {
             deadlines: Deadlines {
                 read: Duration::from_secs(2),
@@ -300,7 +258,7 @@ impl Stage {
 
     /// What each node of A executed since the last time.
     fn shares(&self) -> Vec<Vec<i32>> {
-        self.a.iter().map(Site::take).collect()
+        self.a.iter().map(take).collect()
     }
 
     fn strikes(&mut self) -> usize {
@@ -308,6 +266,14 @@ impl Stage {
             .filter(|it| *it == (Side::A, Report::Strike))
             .count()
     }
+}
+
+async fn open_site() -> Site<Node> {
+    Site::open(Rc::default()).await
+}
+
+fn take(site: &Site<Node>) -> Vec<i32> {
+    site.node.executed.take()
 }
 
 fn query(text: &str) -> Vec<u8> {
@@ -341,7 +307,7 @@ fn execute(id: &[u8], key: i32) -> Vec<u8> {
 }
 
 async fn open(address: SocketAddr) -> Wire {
-    let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), Version::V4);
+    let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
     let mut body = vec![0, 1];
     for text in ["CQL_VERSION", "3.0.0"] {
         put::string(&mut body, text);
@@ -364,7 +330,7 @@ fn points(side: Side, at: &[SocketAddr]) -> cluster::Config {
 }
 
 /// Each third of the ring is held by two of three nodes.
-fn topology(sites: &[Site]) -> Topology {
+fn topology(sites: &[Site<Node>]) -> Topology {
     let addresses = sites.iter().map(|it| it.address.to_string().into());
     let third = i64::MAX / 3;
     let tokens = vec![
@@ -426,7 +392,7 @@ async fn a_dead_node_of_three_is_no_outage_and_is_used_again_when_it_is_back() {
         stage.executes(&write, 0..60).await;
         stage.shares();
 
-        stage.a[1].die().await;
+        stage.a[1].leave().await;
         stage.executes(&read, 0..200).await;
         stage.executes(&write, 0..200).await;
         let shares: Vec<_> = stage.shares().iter().map(Vec::len).collect();
@@ -573,7 +539,7 @@ async fn a_cluster_whose_nodes_only_answer_options_is_out() {
 #[tokio::test]
 async fn a_node_that_lets_us_in_and_hangs_up_is_left_alone() {
     staged(async |mut stage| {
-        stage.a[1].die().await;
+        stage.a[1].leave().await;
         stage.a[1].node.is_rude.set(true);
         stage.a[1].come_back().await;
         stage.a[1].node.accepted.set(0);
@@ -591,7 +557,7 @@ async fn a_node_that_lets_us_in_and_hangs_up_is_left_alone() {
 #[tokio::test]
 async fn a_line_leaves_a_dead_node() {
     let story = async {
-        let (mut first, second) = (Site::open().await, Site::open().await);
+        let (mut first, second) = (open_site().await, open_site().await);
         let addresses = [first.address, second.address];
         let line = || {
             Line::new(
@@ -604,7 +570,7 @@ async fn a_line_leaves_a_dead_node() {
         assert!(answers(&early).await);
         assert_eq!(second.node.accepted.get(), 0, "one at a time");
 
-        first.die().await;
+        first.leave().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(answers(&early).await, "the second serves");
 

@@ -10,13 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod ask;
-#[path = "../data_plane.rs"]
-mod data_plane;
 mod judge;
 mod message;
 mod node;
 mod stage;
-mod wire;
 
 use std::cell::RefCell;
 
@@ -26,11 +23,11 @@ use tokio::task::LocalSet;
 
 use helix_proxy::pair::{Pair, Side};
 
+use crate::wire::Got;
 use ask::{Ask, Class, Columns, Text, What, asks};
 use judge::{Judge, Prepared, Route, Sent, TAG_LEN, same};
 use message::{Child, Last, Message, Values, What as Told, payload};
 use stage::Stage;
-use wire::Got;
 
 const CASES: u32 = 1_000;
 /// Milliseconds that may go into making a failure smaller.

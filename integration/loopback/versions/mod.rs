@@ -2,11 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod client;
-#[path = "../data_plane.rs"]
-mod data_plane;
 mod node;
 mod stage;
-mod wire;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,7 +103,7 @@ async fn v5_one_clients_nonsense_does_not_cost_the_connection_that_others_use() 
         for _ in 0..3 {
             bad.send(0x07, &nonsense, 2).await;
             for _ in 0..2 {
-                let _refused = bad.0.read().await;
+                let _refused = bad.wire.read().await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

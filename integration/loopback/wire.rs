@@ -1,53 +1,54 @@
 //! One connection's frames, plain or in segments.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use helix_proxy::wire::Coding;
 use helix_proxy::wire::coding::{Segment, Tools};
-use helix_proxy::wire::{Coding, Version};
 
-/// One connection's frames, plain or in segments.
+/// See the module.
 pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
-    pub(crate) version: Version,
+    stream: TcpStream,
     pub(crate) framed: bool,
-    pub(crate) wrapped: Vec<u8>,
-    pub(crate) plain: Vec<u8>,
+    wrapped: Vec<u8>,
+    plain: Vec<u8>,
 }
 
+/// One frame.
+#[derive(Clone, Debug)]
 pub(crate) struct Got {
     pub(crate) version: u8,
+    pub(crate) flags: u8,
     pub(crate) stream: [u8; 2],
     pub(crate) opcode: u8,
     pub(crate) body: Vec<u8>,
 }
 
+impl Got {
+    /// The bytes of the frame.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut out = raw(self.version, self.stream, self.opcode, &self.body);
+        out[1] = self.flags;
+        out
+    }
+}
+
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, version: Version) -> Self {
+    pub(crate) const fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            version,
             framed: false,
             wrapped: Vec::new(),
             plain: Vec::new(),
         }
     }
 
+    /// The next frame; `None` at the end of the connection.
     pub(crate) async fn read(&mut self) -> Option<Got> {
         loop {
-            if let Some(head) = self.plain.first_chunk::<9>().copied() {
-                let length = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) as usize;
-                if 9 + length <= self.plain.len() {
-                    let body = self.plain[9..9 + length].to_vec();
-                    self.plain.drain(..9 + length);
-                    let stream = [head[2], head[3]];
-                    return Some(Got {
-                        version: head[0],
-                        stream,
-                        opcode: head[4],
-                        body,
-                    });
-                }
+            if let Some(got) = self.take() {
+                return Some(got);
             }
             let mut some = vec![0; 65_536];
             let read = self.stream.read(&mut some).await.ok().filter(|n| 0 < *n)?;
@@ -62,6 +63,20 @@ impl Wire {
                 self.wrapped = rest.to_vec();
             }
         }
+    }
+
+    fn take(&mut self) -> Option<Got> {
+        let &[version, flags, s0, s1, opcode, l0, l1, l2, l3] = self.plain.first_chunk()?;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let body = self.plain.get(9..9 + length)?.to_vec();
+        self.plain.drain(..9 + length);
+        Some(Got {
+            version,
+            flags,
+            stream: [s0, s1],
+            opcode,
+            body,
+        })
     }
 
     pub(crate) fn sealed(&self, frames: &[u8]) -> Vec<u8> {

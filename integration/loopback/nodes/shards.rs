@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::net::TcpListener;
+
 use super::*;
 
 const SHARDS: u16 = 4;
@@ -59,7 +61,7 @@ impl ShardedNode {
     }
 
     async fn talk(&self, stream: TcpStream, shard: u16) {
-        let mut wire = Wire::new(stream, Version::V4);
+        let mut wire = Wire::new(stream);
         while let Some(got) = wire.read().await {
             let is_refused = self.is_rude.get() && ![0x01, 0x05].contains(&got.opcode);
             if is_refused || self.deaf.get() == Some(shard) {

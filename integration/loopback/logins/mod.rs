@@ -1,18 +1,12 @@
 //! Clients that act as roles of their own: who is let in, whose connections they use, and how many.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "../data_plane.rs"]
-#[expect(dead_code, reason = "each test needs a part of it")]
-mod data_plane;
 mod node;
 mod outages;
 mod rights;
 mod secrets;
 mod stage;
 mod strangers;
-#[path = "../versions/wire.rs"]
-#[expect(dead_code, reason = "each test needs a part of it")]
-mod wire;
 
 use std::time::Duration;
 

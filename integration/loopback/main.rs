@@ -1,0 +1,14 @@
+//! Over fake nodes on loopback addresses: the data plane of one thread, and the whole process.
+
+mod counted;
+mod data_plane;
+mod events;
+mod faithful;
+mod logins;
+mod nodes;
+mod process;
+mod queue_crash;
+mod site;
+mod stop;
+mod versions;
+mod wire;
