@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// How many different prepared statements to spread the requests over.
     #[arg(long, default_value_t = 1)]
     prepared: u32,
+    /// Read and write values of 1 MiB, of a table of their own, in place of 100 bytes.
+    #[arg(long)]
+    large: bool,
     /// The protocol version to speak.
     #[arg(long, default_value_t = 4)]
     version: u8,
@@ -52,6 +55,13 @@ pub(crate) struct Options {
     /// Say `ready` before measuring and wait for a line, and again before closing.
     #[arg(long)]
     paced: bool,
+}
+
+/// What a request does, and to which table.
+#[derive(Clone, Copy, Debug)]
+struct What {
+    kind: Kind,
+    large: bool,
 }
 
 /// What a request does.
@@ -76,7 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Fault> {
         compression: options.compression.as_deref(),
     };
     let sockets = setup::connect(&options.target, options.connections, tongue)?;
-    let requests = setup::prepare(&sockets[0], tongue, options.kind, options.prepared)?;
+    let what = What {
+        kind: options.kind,
+        large: options.large,
+    };
+    let requests = setup::prepare(&sockets[0], tongue, what, options.prepared)?;
     let mut lanes = Lanes::new(
         sockets,
         tongue.coding(),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::Kind;
+use super::{Kind, What};
 use crate::Fault;
 use crate::coding::Coding;
 use crate::wire::{Body, Cursor, HEADER, Header, kind, opcode, put_frame};
@@ -12,7 +12,10 @@ use crate::wire::{Body, Cursor, HEADER, Header, kind, opcode, put_frame};
 /// PREPAREs on their way at once.
 const PREPARES: u32 = 64;
 
-const VALUE: [u8; 100] = [b'v'; 100];
+/// Bytes of a value.
+const VALUE: usize = 100;
+/// The same of a large one.
+const LARGE: usize = 1 << 20;
 const KEY: usize = 16;
 
 /// What a client speaks.
@@ -122,7 +125,7 @@ impl Unwrapped<'_> {
 pub(super) fn prepare(
     socket: &TcpStream,
     tongue: Tongue<'_>,
-    kind: Kind,
+    what: What,
     count: u32,
 ) -> Result<Vec<Request>, Fault> {
     let coding = tongue.coding();
@@ -137,7 +140,7 @@ pub(super) fn prepare(
     for chunk in numbers.chunks(PREPARES as usize) {
         let mut out = Vec::new();
         for number in chunk {
-            let mut body = Body::default().long_string(&text(kind, *number));
+            let mut body = Body::default().long_string(&text(what, *number));
             if tongue.version == 5 {
                 body = body.int(0);
             }
@@ -152,7 +155,7 @@ pub(super) fn prepare(
         for _ in chunk {
             let (header, body) = answers.next()?;
             let (id, columns) = prepared_ids(tongue.version, header, &body)?;
-            requests.push(execute(tongue.version, kind, id, columns));
+            requests.push(execute(tongue.version, what, id, columns));
         }
     }
     Ok(requests)
@@ -163,13 +166,14 @@ fn stream(number: u32) -> [u8; 2] {
     [0, low]
 }
 
-fn text(kind: Kind, number: u32) -> String {
+fn text(What { kind, large }: What, number: u32) -> String {
+    let table = if large { "bench.large" } else { "bench.t" };
     let plain = match kind {
-        Kind::Read => "SELECT v FROM bench.t WHERE k = ?",
-        Kind::Write => "INSERT INTO bench.t (k, v) VALUES (?, ?)",
+        Kind::Read => format!("SELECT v FROM {table} WHERE k = ?"),
+        Kind::Write => format!("INSERT INTO {table} (k, v) VALUES (?, ?)"),
     };
     match (kind, number) {
-        (_, 0) => plain.to_owned(),
+        (_, 0) => plain,
         (Kind::Read, number) => format!("{plain} LIMIT {number}"),
         (Kind::Write, number) => format!("{plain} /* {number} */"),
     }
@@ -192,7 +196,7 @@ fn prepared_ids(version: u8, header: Header, body: &[u8]) -> Result<(&[u8], Opti
     Ok((id, Some(columns)))
 }
 
-fn execute(version: u8, kind: Kind, id: &[u8], columns: Option<&[u8]>) -> Request {
+fn execute(version: u8, what: What, id: &[u8], columns: Option<&[u8]>) -> Request {
     const ONE: usize = 1;
     const VALUES: u8 = 1;
     let body = Body::default().short_bytes(id);
@@ -201,9 +205,10 @@ fn execute(version: u8, kind: Kind, id: &[u8], columns: Option<&[u8]>) -> Reques
         None => body.short(ONE).byte(VALUES),
     };
     let values = body.0.len();
-    let body = match kind {
+    let value = vec![b'v'; if what.large { LARGE } else { VALUE }];
+    let body = match what.kind {
         Kind::Read => body.short(1).bytes(Some(&[b'0'; KEY])),
-        Kind::Write => body.short(2).bytes(Some(&[b'0'; KEY])).bytes(Some(&VALUE)),
+        Kind::Write => body.short(2).bytes(Some(&[b'0'; KEY])).bytes(Some(&value)),
     };
     let mut frame = Vec::new();
     put_frame(&mut frame, version, [0, 0], opcode::EXECUTE, &body.0);

@@ -17,6 +17,8 @@ const SKIP_METADATA: u8 = 0x02;
 
 /// The bytes that every row of `bench.t` holds.
 const VALUE: [u8; 100] = [b'v'; 100];
+/// The same of `bench.large`: how many.
+const LARGE: usize = 1 << 20;
 
 /// Everything that an answer is made from.
 pub(super) struct Answers {
@@ -26,6 +28,8 @@ pub(super) struct Answers {
     void: Vec<u8>,
     row: Vec<u8>,
     row_bare: Vec<u8>,
+    large: Vec<u8>,
+    large_bare: Vec<u8>,
 }
 
 impl Answers {
@@ -36,12 +40,15 @@ impl Answers {
             frame
         };
         let row = Rows::one_value("bench", "t", "v", &VALUE);
+        let large = Rows::one_value("bench", "large", "v", &[b'v'; LARGE]);
         Self {
             schema: Schema::new(address),
             prepared: Prepared::default(),
             void: framed(&Body::default().int(kind::VOID).0),
             row: framed(&row.body(true).0),
             row_bare: framed(&row.body(false).0),
+            large: framed(&large.body(true).0),
+            large_bare: framed(&large.body(false).0),
         }
     }
 
@@ -79,17 +86,16 @@ impl Answers {
             return false;
         };
         let flags = if header.version == 5 { 41 } else { 20 };
-        let template = match Kind::from_code(code) {
-            Some(Kind::Void) => &self.void,
-            Some(Kind::Row)
-                if body
-                    .get(flags)
-                    .is_some_and(|flags| flags & SKIP_METADATA != 0) =>
-            {
-                &self.row_bare
-            }
-            Some(Kind::Row) => &self.row,
-            Some(Kind::System) | None => return false,
+        let is_bare = body
+            .get(flags)
+            .is_some_and(|flags| flags & SKIP_METADATA != 0);
+        let template = match (Kind::from_code(code), is_bare) {
+            (Some(Kind::Void), _) => &self.void,
+            (Some(Kind::Row), true) => &self.row_bare,
+            (Some(Kind::Row), false) => &self.row,
+            (Some(Kind::Large), true) => &self.large_bare,
+            (Some(Kind::Large), false) => &self.large,
+            (Some(Kind::System) | None, _) => return false,
         };
         let at = out.len();
         out.extend_from_slice(template);
@@ -149,6 +155,7 @@ impl Answers {
                 Err(message) => return error(INVALID, &message),
             },
             Kind::Row => Rows::one_value("bench", "t", "v", &VALUE).metadata(),
+            Kind::Large => Rows::one_value("bench", "large", "v", &VALUE).metadata(),
             Kind::Void => Body::default().int(4).int(0),
         };
         result(self.prepared.answer(text, version, &columns))

@@ -9,6 +9,7 @@ use crate::wire::{Body, kind};
 /// What executing a text answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    Large,
     Row,
     System,
     Void,
@@ -22,6 +23,8 @@ impl Kind {
             Self::Void
         } else if text.contains("from system") {
             Self::System
+        } else if text.contains("from bench.large") {
+            Self::Large
         } else {
             Self::Row
         }
@@ -32,11 +35,12 @@ impl Kind {
             Self::Row => 1,
             Self::System => 2,
             Self::Void => 3,
+            Self::Large => 4,
         }
     }
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Row, Self::System, Self::Void]
+        [Self::Row, Self::System, Self::Void, Self::Large]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -100,6 +104,7 @@ fn variables(text: &str) -> (Vec<(String, Type)>, Vec<usize>) {
     let k = || ("k".to_owned(), Type::Text);
     let v = || ("v".to_owned(), Type::Blob);
     let plain: String = text.split_whitespace().collect();
+    let plain = plain.replace("bench.large", "bench.t");
     if plain.starts_with("insertintobench.t(k,v)values(?,?)") {
         (vec![k(), v()], vec![0])
     } else if plain.starts_with("selectvfrombench.twherek=?") {

@@ -5,6 +5,7 @@ mod coding;
 mod cost;
 mod degraded;
 mod gocql;
+mod large;
 mod report;
 mod sample;
 mod size;
@@ -53,6 +54,8 @@ enum Part {
     Cost,
     /// The same in version 5, and compressed.
     Coding,
+    /// Values of 1 MiB.
+    Large,
     /// Many prepared statements, many connections, memory.
     Size,
     /// Cluster B down, and its return.
@@ -97,6 +100,9 @@ fn measure(options: &Options, report: &mut Report) -> Result<(), Fault> {
     }
     if options.wants(Part::Coding) {
         coding::measure(&bed, options, report)?;
+    }
+    if options.wants(Part::Large) {
+        large::measure(&bed, options, report)?;
     }
     if options.wants(Part::Size) {
         size::measure(&bed, options, report)?;

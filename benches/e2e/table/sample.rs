@@ -19,6 +19,8 @@ pub(super) struct Load {
     /// Open loop at so many requests a second.
     pub(super) rate: Option<f64>,
     pub(super) prepared: u32,
+    /// Values of 1 MiB.
+    pub(super) large: bool,
     pub(super) tongue: Tongue<'static>,
 }
 
@@ -31,6 +33,7 @@ impl Load {
             seconds,
             rate: None,
             prepared: 1,
+            large: false,
             tongue: Tongue::PLAIN,
         }
     }
@@ -56,6 +59,9 @@ impl Load {
             .arg(self.tongue.version.to_string());
         if let Some(compression) = self.tongue.compression {
             command.args(["--compression", compression]);
+        }
+        if self.large {
+            command.arg("--large");
         }
         if let Some(rate) = self.rate {
             command.arg("--rate").arg(rate.to_string());
