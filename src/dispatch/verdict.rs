@@ -1,4 +1,4 @@
-//! What a node's answer means for the request (DESIGN: errors; S13 to S16).
+//! What a node's answer means for the request (S13 to S16).
 
 use crate::policy::{Report, Verdict};
 use crate::wire::code::{self, Effect};

@@ -186,7 +186,7 @@ impl Policy {
     }
 }
 
-/// What one side's answer, or its absence, means for a write or a read (DESIGN: errors; S13 to S16).
+/// What one side's answer, or its absence, means for a write or a read (S13 to S16).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// It was refused for a reason that does not go away: as it is, no failover, no strike.
