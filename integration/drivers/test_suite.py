@@ -26,7 +26,7 @@ PROGRAMS = {tag: WORK / "drivers" / f"suite_{tag}" for tag in ("cassandra", "int
 ADDRESS_C = "127.0.0.13"
 SUPERUSER = ("cassandra", "cassandra")
 # Fewer direct passes than these show that the suite did not run.
-LEAST = 100
+LEAST = {"cassandra": 100, "integration": 15}
 SECONDS_MAX = 400
 
 # Flags of the suite, the highest version that the proxy offers.
@@ -134,20 +134,20 @@ def test_what_passes_directly_passes_through_the_proxy(a, b, start_proxy, varian
     assert failed == [], told(variant, said)
 
 
-def run_both(single, tls, a, b, start_proxy, tell, variant):
+def run_both(single, tls, a, b, start_proxy, tell, variant, tag="cassandra"):
     """Directly against `single`, then through a proxy; whatever passes directly must pass."""
     version, compressor = variant
     flags = [f"-proto={version}", f"-compressor={compressor}", *(["-runssl"] if tls else [])]
     drop_all(a, b, single)
-    direct, _ = passed(single.contact_point, flags)
+    direct, _ = passed(single.contact_point, flags, tag)
     drop_all(single)
     proxy = start_proxy(protocol_max="v5" if version == 5 else "v4", **({"tls": tls} if tls else {}))
     proxy.wait_cluster("B", lambda it: it["connected"], 30)
-    through, said = passed(f"127.0.0.1:{proxy.port}", flags)
+    through, said = passed(f"127.0.0.1:{proxy.port}", flags, tag)
     drop_all(a, b)
     tell(f"{len(direct)} pass directly, {len(through)} through the proxy")
-    assert LEAST <= len(direct)
-    name = f"v{version}_{compressor}{'_ssl' if tls else ''}"
+    assert LEAST[tag] <= len(direct)
+    name = f"{tag}_v{version}_{compressor}{'_ssl' if tls else ''}"
     assert sorted(direct - NOT_MEANT - through) == [], told(name, said)
 
 
@@ -163,6 +163,13 @@ def test_the_same_encrypted(a, b, encrypted, start_proxy, tell, variant):
     """The suite shows a certificate of its own, and the proxy wants it (mutual TLS)."""
     tls = {"cert": pki("cassandra.crt"), "key": pki("cassandra.key"), "client_ca": pki("ca.crt")}
     run_both(encrypted, tls, a, b, start_proxy, tell, variant)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("version", [4, 5])
+def test_the_same_of_the_other_tag(a, b, start_proxy, tell, version):
+    """Custom payload, functions, discovery of hosts, tuples."""
+    run_both(a, None, a, b, start_proxy, tell, (version, "no-compression"), "integration")
 
 
 @pytest.mark.large
