@@ -248,7 +248,21 @@ impl Line {
         }
     }
 
-    /// Ends what [`Line::under`] began.
+    /// A line of its own to the contact points, whatever nodes this one was told of, to be closed by
+    /// [`Line::close`].
+    #[must_use]
+    pub(super) fn to_contact_points(&self) -> Self {
+        let (calls, cluster) = (Rc::<Calls>::default(), &self.cluster);
+        let (config, sink) = (Arc::clone(&cluster.config), Rc::downgrade(&calls));
+        Self {
+            side: self.side,
+            version: Rc::new(Cell::new(self.version())),
+            cluster: Cluster::steady(self.side, config, Rc::clone(&cluster.buffers), sink),
+            calls,
+        }
+    }
+
+    /// Ends what [`Line::under`] or [`Line::to_contact_points`] began.
     pub fn close(&self) {
         self.cluster.close();
     }
