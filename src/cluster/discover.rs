@@ -160,8 +160,8 @@ impl Scout {
         let is_named = tls.is_some_and(|it| it.files().verify_hostname);
         let advice = match is_named {
             true => {
-                "each node's certificate must be valid for the address that it tells drivers, or else \
-                 clusters.*.tls.verify_hostname be false"
+                "each node's certificate must be valid for the address that it tells drivers or for a name \
+                 among contact_points, or else clusters.*.tls.verify_hostname be false"
             }
             false => "each node must be reachable under the address that it tells drivers",
         };
