@@ -68,7 +68,11 @@ impl Node {
     }
 
     fn tells(&self, event: &[u8]) {
-        let told = frame(0x84, [0xFF; 2], EVENT, event);
+        self.tells_often(event, 1);
+    }
+
+    fn tells_often(&self, event: &[u8], times: usize) {
+        let told = frame(0x84, [0xFF; 2], EVENT, event).repeat(times);
         // Others than the proxy's own line register, too, and leave.
         eventually(|| {
             let mut registered = self.told.lock().unwrap();
@@ -242,6 +246,21 @@ fn what_happens_behind_the_proxy_is_not_told_but_for_the_schema() {
     told.is_told(SCHEMA);
     told.is_told_nothing();
     other.is_told_nothing();
+}
+
+#[test]
+fn who_follows_the_schema_connects_again_after_more_changes_than_can_be_told() {
+    let stage = Stage::new(QUIET);
+    let (mut told, mut other) = (stage.client(&ALL), stage.client(&["STATUS_CHANGE"]));
+    stage.node.tells(SCHEMA);
+    told.is_told(SCHEMA);
+    stage.node.tells_often(SCHEMA, 1_000);
+    while told.within(SOON).is_some() {}
+    assert_eq!(told.0.read(&mut [0]).unwrap(), 0, "its end");
+    other.ask(0x0B, &["STATUS_CHANGE"], 1);
+    let mut anew = stage.client(&ALL);
+    stage.node.tells(SCHEMA);
+    anew.is_told(SCHEMA);
 }
 
 #[test]

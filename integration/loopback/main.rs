@@ -5,6 +5,7 @@ mod data_plane;
 mod events;
 mod faithful;
 mod logins;
+mod moving;
 mod nodes;
 mod process;
 mod queue_crash;

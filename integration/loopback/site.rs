@@ -22,7 +22,11 @@ pub(crate) struct Site<N> {
 
 impl<N: Serve> Site<N> {
     pub(crate) async fn open(node: Rc<N>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), node).await
+    }
+
+    pub(crate) async fn open_at(address: SocketAddr, node: Rc<N>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let mut site = Self {
             node,
             address: listener.local_addr().unwrap(),

@@ -28,7 +28,7 @@ use crate::cluster::{self, topology::Topology};
 use crate::config::Config;
 use crate::control::Access;
 use crate::dispatch::clock::Clock;
-use crate::dispatch::news::unseen;
+use crate::dispatch::news::{SchemaNews, unseen};
 use crate::dispatch::schema::Job;
 use crate::dispatch::versions::Versions;
 use crate::dispatch::{Registry, Shared};
@@ -44,7 +44,7 @@ use store::Store;
 const REPORTS_MAX: usize = 1_024;
 /// Schema changes that may wait; further ones are refused.
 const JOBS_MAX: usize = 64;
-/// Events that a slow thread may lag behind before it loses some.
+/// Events that a slow thread may lag behind before its clients have to read the schema anew.
 const EVENTS_MAX: usize = 256;
 /// For requests in flight when told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -153,8 +153,8 @@ struct Ends {
     jobs: mpsc::Receiver<Job>,
     view: watch::Sender<View>,
     renewed: watch::Sender<u64>,
-    /// EVENT bodies of schema changes, for all sessions of all threads.
-    events: broadcast::Sender<Arc<[u8]>>,
+    /// For all sessions of all threads.
+    events: broadcast::Sender<SchemaNews>,
     /// How often a cluster served again after none had.
     returns: watch::Sender<u64>,
     states: watch::Sender<Pair<State>>,

@@ -10,6 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::{Ends, GRACE, RECORDS_WITHIN, cluster_config};
 use crate::config::Config;
+use crate::dispatch::news::SchemaNews;
 use crate::dispatch::{Desk, Shared};
 use crate::pair::Pair;
 use crate::session::{Acceptor, Arrivals, Outlet, Sessions, serve};
@@ -21,7 +22,7 @@ struct Luggage {
     shared: Arc<Shared>,
     metrics: WorkerMetrics,
     arrivals: Arrivals,
-    events: broadcast::Receiver<Arc<[u8]>>,
+    events: broadcast::Receiver<SchemaNews>,
     returns: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
 }
@@ -95,13 +96,16 @@ async fn follow_offer(sessions: Rc<Sessions>, shared: Arc<Shared>) {
     }
 }
 
-/// Schema events reach every session that registered; a thread that lags far behind loses some.
-async fn pass_events(sessions: Rc<Sessions>, mut events: broadcast::Receiver<Arc<[u8]>>) {
+/// Schema events reach every session that registered; where some cannot, its driver has to come again.
+async fn pass_events(sessions: Rc<Sessions>, mut events: broadcast::Receiver<SchemaNews>) {
     loop {
         match events.recv().await {
-            Ok(body) => sessions.schema_changed(&body),
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "schema events were lost");
+            Ok(SchemaNews::Changed(body)) => sessions.schema_changed(&body),
+            Ok(SchemaNews::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                tracing::warn!(
+                    "too many schema changes at once: clients that follow them have to connect again"
+                );
+                sessions.schema_missed();
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }

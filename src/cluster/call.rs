@@ -118,15 +118,24 @@ enum Waiter {
 pub struct Calls {
     waiting: RefCell<HashMap<u64, Waiter>>,
     next: Cell<u64>,
-    /// The last events of schema changes, as they came.
-    events: RefCell<Vec<Vec<u8>>>,
+    /// Events of schema changes, as they came.
+    events: RefCell<SchemaEvents>,
     /// Rings at events.
     bell: Notify,
     /// Rings when a connection ends.
     ends: watch::Sender<()>,
 }
 
-/// Events kept until somebody takes them.
+/// Events of schema changes since they were last taken.
+#[derive(Debug, Default)]
+pub struct SchemaEvents {
+    /// EVENT bodies, the oldest first.
+    pub bodies: Vec<Vec<u8>>,
+    /// There were more.
+    pub is_short: bool,
+}
+
+/// Events kept until somebody takes them; of more it is known only that there were.
 const EVENTS_MAX: usize = 256;
 
 impl Calls {
@@ -184,12 +193,13 @@ impl Sink for Calls {
 
     fn event(&self, _side: Side, frame: Frame<'_>) {
         let mut events = self.events.borrow_mut();
-        if matches!(
-            Event::parse(Cursor::new(frame.body)),
-            Ok(Event::Schema { .. })
-        ) && events.len() < EVENTS_MAX
-        {
-            events.push(frame.body.to_vec());
+        let parsed = Event::parse(Cursor::new(frame.body));
+        if matches!(parsed, Ok(Event::Schema { .. })) {
+            let is_full = EVENTS_MAX <= events.bodies.len();
+            events.is_short |= is_full;
+            if !is_full {
+                events.bodies.push(frame.body.to_vec());
+            }
         }
         self.bell.notify_one();
     }
@@ -248,7 +258,21 @@ impl Line {
         }
     }
 
-    /// Ends what [`Line::under`] began.
+    /// A line of its own to the contact points, whatever nodes this one was told of, to be closed by
+    /// [`Line::close`].
+    #[must_use]
+    pub(super) fn to_contact_points(&self) -> Self {
+        let (calls, cluster) = (Rc::<Calls>::default(), &self.cluster);
+        let (config, sink) = (Arc::clone(&cluster.config), Rc::downgrade(&calls));
+        Self {
+            side: self.side,
+            version: Rc::new(Cell::new(self.version())),
+            cluster: Cluster::steady(self.side, config, Rc::clone(&cluster.buffers), sink),
+            calls,
+        }
+    }
+
+    /// Ends what [`Line::under`] or [`Line::to_contact_points`] began.
     pub fn close(&self) {
         self.cluster.close();
     }
@@ -390,10 +414,10 @@ impl Line {
         self.calls.ends.subscribe()
     }
 
-    /// Takes the schema events that came, as EVENT bodies.
+    /// Takes the schema events that came.
     #[must_use]
-    pub fn take_events(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut *self.calls.events.borrow_mut())
+    pub fn take_events(&self) -> SchemaEvents {
+        self.calls.events.take()
     }
 }
 

@@ -106,17 +106,31 @@ impl<T: Copy> Hosts<T> {
 
     /// Uses these nodes from now on; those that were used before keep their connections.
     pub(super) fn follow(&mut self, topology: Arc<Topology>) {
+        self.list(topology.addresses().iter().map(|it| &**it));
+        self.topology = Some(topology);
+    }
+
+    /// Uses these as before any topology. Whether there was one.
+    pub(super) fn unfollow(&mut self, points: &ContactPoints) -> bool {
+        let had_one = self.topology.take().is_some();
+        if had_one {
+            let addresses: Vec<_> = points.iter().map(ToString::to_string).collect();
+            self.list(addresses.iter().map(String::as_str));
+        }
+        had_one
+    }
+
+    fn list<'a>(&mut self, addresses: impl Iterator<Item = &'a str>) {
         let current = self.listed.get(self.current.get()).map(|it| it.id);
         let mut before = std::mem::take(&mut self.listed);
         before.append(&mut self.retired);
-        for address in topology.addresses() {
-            let known = before.iter().position(|it| it.address == *address);
+        for address in addresses {
+            let known = before.iter().position(|it| *it.address == *address);
             let host = known.map(|at| before.swap_remove(at));
             let host = host.unwrap_or_else(|| self.host(address));
             self.listed.push(host);
         }
         self.retired = before;
-        self.topology = Some(topology);
         let at = self.listed.iter().position(|it| Some(it.id) == current);
         self.current.set(at.unwrap_or_default());
     }

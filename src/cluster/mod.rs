@@ -265,11 +265,11 @@ impl<S: Sink> Cluster<S> {
         }
     }
 
-    /// Uses the nodes that it is told of, until nobody can tell any more.
+    /// Uses the nodes that it is told of, or the contact points, until nobody can tell any more.
     pub async fn follow(&self, mut told: tokio::sync::watch::Receiver<Option<Arc<Topology>>>) {
         loop {
             let topology = told.borrow_and_update().clone();
-            topology.into_iter().for_each(|it| self.adopt(it));
+            self.adopt(topology);
             if told.changed().await.is_err() {
                 return;
             }
@@ -277,8 +277,20 @@ impl<S: Sink> Cluster<S> {
     }
 
     /// Nodes that are new are dialled at once; those that are gone end when what they owe is answered.
-    fn adopt(&self, topology: Arc<Topology>) {
-        self.hosts.borrow_mut().follow(topology);
+    fn adopt(&self, topology: Option<Arc<Topology>>) {
+        let is_news = match topology {
+            Some(topology) => {
+                self.hosts.borrow_mut().follow(topology);
+                true
+            }
+            None => self
+                .hosts
+                .borrow_mut()
+                .unfollow(&self.config.contact_points),
+        };
+        if !is_news {
+            return;
+        }
         self.redial_all();
         self.hosts.borrow_mut().reap();
     }

@@ -195,12 +195,12 @@ impl<S: Sink> Cluster<S> {
         tracing::trace!(is_begun = reached.is_ok(), "a role's connection");
     }
 
-    /// Ends all connections of a role, for good.
+    /// Ends all connections; those of a role for good.
     pub fn close(&self) {
         if let Some(guest) = &self.role {
             guest.is_closed.set(true);
-            self.hosts.borrow().iter().for_each(|it| it.close());
         }
+        self.hosts.borrow().iter().for_each(|it| it.close());
     }
 
     /// Whether it may be dialled as who we are.

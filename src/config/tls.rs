@@ -25,8 +25,8 @@ pub(super) fn server(r: &mut Reader) -> Option<Arc<Server>> {
     load(r, "tls", Server::load(files))
 }
 
-/// Encryption to the nodes of a cluster; `None` where there is none, or a fault was noted.
-pub(super) fn client(r: &mut Reader, section: &str) -> Option<Arc<Client>> {
+/// Encryption to the nodes of a cluster with contact points on these hosts; `None` where there is none, or a fault was noted.
+pub(super) fn client(r: &mut Reader, section: &str, names: Vec<String>) -> Option<Arc<Client>> {
     let identity = identity(r, section);
     let ca = r.text(&format!("{section}.ca"), path);
     let verify_hostname = r.flag(&format!("{section}.verify_hostname"), true);
@@ -45,6 +45,7 @@ pub(super) fn client(r: &mut Reader, section: &str) -> Option<Arc<Client>> {
         ca,
         identity,
         verify_hostname,
+        names,
     };
     load(r, section, Client::load(files))
 }

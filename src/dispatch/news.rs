@@ -33,6 +33,15 @@ struct Seen {
     columns: Vec<Column>,
 }
 
+/// What clients should hear of the schema.
+#[derive(Clone, Debug)]
+pub enum SchemaNews {
+    /// It changed: a whole EVENT body.
+    Changed(Arc<[u8]>),
+    /// It changed more often than anybody could note.
+    Missed,
+}
+
 /// The reporter: watches both clusters from the control runtime and publishes.
 #[derive(Debug)]
 pub struct Reporter {
@@ -41,8 +50,8 @@ pub struct Reporter {
     lines: Pair<Option<Line>>,
     connected: watch::Sender<Pair<bool>>,
     renewed: watch::Sender<u64>,
-    /// EVENT bodies of schema changes, for all sessions of all threads.
-    events: broadcast::Sender<Arc<[u8]>>,
+    /// For all sessions of all threads.
+    events: broadcast::Sender<SchemaNews>,
     /// Asks a side's loop to look now.
     nudges: Pair<Notify>,
     releases: watch::Sender<Pair<Option<String>>>,
@@ -59,7 +68,7 @@ impl Reporter {
         lines: Pair<Option<Line>>,
         connected: watch::Sender<Pair<bool>>,
         renewed: watch::Sender<u64>,
-        events: broadcast::Sender<Arc<[u8]>>,
+        events: broadcast::Sender<SchemaNews>,
     ) -> Rc<Self> {
         let (seen, nudges) = (RefCell::default(), Pair::default());
         let releases = watch::Sender::default();
@@ -129,12 +138,16 @@ impl Reporter {
     fn pass_events(&self, line: &Line) {
         let home = self.shared.policy.home();
         let is_voice = line.side() == home || !self.connected.borrow()[home];
-        for body in line.take_events() {
-            if is_voice {
-                // Nobody listening is fine: no session has registered.
-                let listeners = self.events.send(body.into()).unwrap_or(0);
-                tracing::trace!(listeners, "schema event");
-            }
+        let events = line.take_events();
+        if !is_voice {
+            return;
+        }
+        let changes = events.bodies.into_iter();
+        let changes = changes.map(|body| SchemaNews::Changed(body.into()));
+        for news in changes.chain(events.is_short.then_some(SchemaNews::Missed)) {
+            // Nobody listening is fine: no session has registered.
+            let listeners = self.events.send(news).unwrap_or(0);
+            tracing::trace!(listeners, "schema event");
         }
     }
 

@@ -229,12 +229,18 @@ impl<C: Client> Request<C> {
     pub(super) fn keyspace(&self) -> Option<&str> {
         let needs = match &self.what {
             What::Batch(batch) => batch.needs_keyspace,
-            What::Execute(entry) => {
-                if let Class::Use(keyspace) = &entry.known.statement.class {
-                    return Some(keyspace);
-                }
-                false
-            }
+            What::Execute(entry) => match &entry.known.statement.class {
+                Class::Use(keyspace) => return Some(keyspace),
+                // They ask again when they run; what others needed PREPARE was told.
+                Class::Describe | Class::Unknown => entry.known.statement.needs_keyspace,
+                Class::Conditional
+                | Class::Read
+                | Class::Schema(_)
+                | Class::System
+                | Class::Topology(_)
+                | Class::Traces
+                | Class::Write => false,
+            },
             What::Prepare(known) | What::Query(known) => {
                 if let Class::Use(keyspace) = &known.statement.class {
                     return Some(keyspace);

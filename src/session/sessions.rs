@@ -93,6 +93,12 @@ impl Sessions {
         );
     }
 
+    /// Changes of the schema were missed: who registered for them takes no more requests and closes once its own
+    /// are answered. Drivers read the whole schema when they come again.
+    pub fn schema_missed(&self) {
+        self.each_registered(|events| events.schema, |session, _version| session.drain());
+    }
+
     /// Tells the clients that registered for it that the one node they see is up: each under the
     /// address that it dialled, by which it knows the node. They are never told that it is down
     /// (`docs/EVENTS.md`).

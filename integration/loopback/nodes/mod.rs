@@ -1,6 +1,7 @@
 //! A cluster of several nodes: who gets a request, and what happens when one of them dies.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod keyspaces;
 mod shards;
 
 use std::cell::{Cell, RefCell};
@@ -60,6 +61,10 @@ struct Node {
     deaf: Cell<usize>,
     /// QUERYs that it answered, but for USE.
     queried: Cell<usize>,
+    /// EXECUTEs that came by a connection that uses a keyspace.
+    executed_bound: Cell<usize>,
+    /// Its answers to EXECUTE are for streams that nobody uses.
+    is_confused: Cell<bool>,
 }
 
 impl Node {
@@ -130,7 +135,11 @@ impl Serve for Node {
                     (0x08, self.query(&got.body))
                 }
                 PREPARE => (0x08, self.learn(&got.body)),
-                EXECUTE => self.execute(&got.body),
+                EXECUTE => {
+                    let bound = self.executed_bound.get() + usize::from(is_bound);
+                    self.executed_bound.set(bound);
+                    self.execute(&got.body)
+                }
                 _ => (0x02, Vec::new()),
             };
             if opcode == 0x08 && got.opcode == EXECUTE && self.hangs_up.get() {
@@ -139,7 +148,11 @@ impl Serve for Node {
             if self.mute.borrow().contains(&got.opcode) {
                 continue;
             }
-            let frame = raw(0x80 | got.version, got.stream, opcode, &body);
+            let mut stream = got.stream;
+            if got.opcode == EXECUTE && self.is_confused.get() {
+                stream[0] ^= 0x40;
+            }
+            let frame = raw(0x80 | got.version, stream, opcode, &body);
             wire.write(&frame).await;
             if self.is_rude.get() {
                 return;
@@ -152,6 +165,8 @@ impl Serve for Node {
 struct Stage {
     a: Vec<Site<Node>>,
     _b: Site<Node>,
+    /// Where clients connect.
+    address: SocketAddr,
     client: Wire,
     topology: Arc<Topology>,
     told: watch::Sender<Option<Arc<Topology>>>,
@@ -205,6 +220,7 @@ impl Stage {
         Self {
             a,
             _b: b,
+            address,
             client: open(address).await,
             topology: topology.unwrap_or_default(),
             told,
@@ -259,6 +275,13 @@ impl Stage {
     /// What each node of A executed since the last time.
     fn shares(&self) -> Vec<Vec<i32>> {
         self.a.iter().map(take).collect()
+    }
+
+    /// From now on A has only its first node.
+    async fn has_one_node(&self) {
+        let one = Topology::new(self.topology.addresses()[..1].to_vec(), vec![], vec![]);
+        self.told.send_replace(Some(Arc::new(one)));
+        tokio::task::yield_now().await;
     }
 
     fn strikes(&mut self) -> usize {
@@ -591,9 +614,7 @@ async fn answers(line: &Line) -> bool {
 #[tokio::test]
 async fn a_connection_that_alone_is_silent_is_replaced() {
     staged(async |mut stage| {
-        let one = Topology::new(stage.topology.addresses()[..1].to_vec(), vec![], vec![]);
-        stage.told.send_replace(Some(Arc::new(one)));
-        tokio::task::yield_now().await;
+        stage.has_one_node().await;
         let id = stage.prepare(WRITE).await;
         assert_eq!(stage.query("USE ks").await, 0x08);
         assert_eq!(stage.query("INSERT INTO t (k) VALUES (1)").await, 0x08);
@@ -614,6 +635,49 @@ async fn a_connection_that_alone_is_silent_is_replaced() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(node.queried.get(), 2, "another connection was dialled");
         assert_eq!(stage.strikes(), 1, "what waited there was lost with it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_reaches_nobody_and_costs_the_connection() {
+    staged(async |mut stage| {
+        stage.has_one_node().await;
+        let conditional = stage.prepare(CONDITIONAL).await;
+        stage.executes(&conditional, 0..3).await;
+        let node = Rc::clone(&stage.a[0].node);
+        let accepted = node.accepted.get();
+        node.is_confused.set(true);
+        let (opcode, body) = stage.execute(&conditional, 7).await;
+        assert_eq!(opcode, 0x00, "an answer to nobody is none");
+        assert_eq!(Cursor::new(&body).i32(), Ok(WRITE_TIMEOUT));
+
+        node.is_confused.set(false);
+        stage.executes(&conditional, 8..20).await;
+        assert_eq!(node.accepted.get(), accepted + 1, "it was replaced");
+        let keys: Vec<_> = [0, 1, 2, 7].into_iter().chain(8..20).collect();
+        assert_eq!(stage.shares()[0], keys, "each ran once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_contact_points_serve_again_where_no_nodes_are_told_any_more() {
+    staged(async |mut stage| {
+        let id = stage.prepare(WRITE).await;
+        let gone = ["127.0.0.1:1", "127.0.0.1:2"].map(Box::from).to_vec();
+        let gone = Topology::new(gone, vec![], vec![]);
+        stage.told.send_replace(Some(Arc::new(gone)));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stage.shares();
+        stage.executes(&id, 0..5).await;
+        assert_eq!(stage.shares().concat(), [0; 0], "B alone took them");
+
+        stage.told.send_replace(None);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stage.executes(&id, 5..10).await;
+        let at_contact_point = &stage.shares()[0];
+        assert_eq!(*at_contact_point, [5, 6, 7, 8, 9]);
     })
     .await;
 }

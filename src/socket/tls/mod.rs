@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Stream;
 use files::{authorities, identity, provider, stamp};
+use names::{Leeway, Lenient};
 
 pub use files::{Fault, Identity, Stamp};
 
@@ -41,6 +42,8 @@ pub struct ClientFiles {
     pub identity: Option<Identity>,
     /// Whether a node's certificate must be for the host that was dialled.
     pub verify_hostname: bool,
+    /// The hosts of the contact points: where an address is dialled a certificate for one of their names does, too.
+    pub names: Vec<String>,
 }
 
 /// A configuration and the state of the files that it was made of.
@@ -200,16 +203,11 @@ impl Files for ClientFiles {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(Fault::Refused)?;
-        let builder = match self.verify_hostname {
-            true => builder.with_root_certificates(roots),
-            false => {
-                let any =
-                    names::AnyName::new(roots, provider).map_err(|e| Fault::of(&self.ca, e))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(any))
-            }
-        };
+        let leeway = Leeway::of(self.verify_hostname, &self.names);
+        let verifier = Lenient::new(roots, provider, leeway).map_err(|e| Fault::of(&self.ca, e))?;
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(files) => {

@@ -1,4 +1,4 @@
-//! Trust in an authority alone, whatever host its certificates are for.
+//! Trust in an authority, with some leeway as to the host that its certificates are for.
 
 use std::sync::Arc;
 
@@ -9,22 +9,49 @@ use rustls::server::VerifierBuilderError;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Checks all but the name: `verify_hostname: false`.
+/// Checks all but the name, and that as far as the leeway says.
 #[derive(Debug)]
-pub(super) struct AnyName(Arc<WebPkiServerVerifier>);
+pub(super) struct Lenient {
+    strict: Arc<WebPkiServerVerifier>,
+    leeway: Leeway,
+}
 
-impl AnyName {
+/// Which certificates do that are not for the host that was dialled.
+#[derive(Debug)]
+pub(super) enum Leeway {
+    /// Any: `verify_hostname: false`.
+    Any,
+    /// Where an address was dialled, which a node told: those for one of these DNS names.
+    Names(Vec<ServerName<'static>>),
+}
+
+impl Lenient {
     pub(super) fn new(
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
+        leeway: Leeway,
     ) -> Result<Self, VerifierBuilderError> {
-        WebPkiServerVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map(Self)
+        let strict = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
+        Ok(Self { strict, leeway })
     }
 }
 
-impl ServerCertVerifier for AnyName {
+impl Leeway {
+    /// What `verify_hostname` and the contact points' hosts mean. One that is an address gives no leeway.
+    pub(super) fn of(verify_hostname: bool, hosts: &[String]) -> Self {
+        if !verify_hostname {
+            return Self::Any;
+        }
+        let names = hosts.iter().cloned().filter_map(|it| it.try_into().ok());
+        Self::Names(names.filter(|it| !is_address(it)).collect())
+    }
+}
+
+const fn is_address(name: &ServerName<'_>) -> bool {
+    matches!(name, ServerName::IpAddress(_))
+}
+
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -33,14 +60,27 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .0
-            .verify_server_cert(certificate, intermediates, name, ocsp, now);
-        match verified {
+        let verify = |name: &ServerName<'_>| {
+            let strict = &self.strict;
+            strict.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        };
+        match verify(name) {
             // The chain is checked before the name: it is sound.
             Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+                misnamed @ (CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }),
+            )) => {
+                let will_do = match &self.leeway {
+                    Leeway::Any => true,
+                    Leeway::Names(names) => {
+                        is_address(name) && names.iter().any(|it| verify(it).is_ok())
+                    }
+                };
+                match will_do {
+                    true => Ok(ServerCertVerified::assertion()),
+                    false => Err(Error::InvalidCertificate(misnamed)),
+                }
+            }
             other => other,
         }
     }
@@ -51,7 +91,8 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.strict
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -60,10 +101,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.strict
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.strict.supported_verify_schemes()
     }
 }

@@ -64,6 +64,18 @@ impl Authority {
             ca: self.path("ca.pem"),
             identity,
             verify_hostname,
+            names: Vec::new(),
+        })
+        .unwrap()
+    }
+
+    /// A client that knows contact points of these names.
+    fn client_of(&self, names: &[&str]) -> Client {
+        Client::load(ClientFiles {
+            ca: self.path("ca.pem"),
+            identity: None,
+            verify_hostname: true,
+            names: names.iter().map(|it| (*it).to_owned()).collect(),
         })
         .unwrap()
     }
@@ -124,6 +136,25 @@ async fn a_node_of_another_name_is_refused_unless_names_do_not_matter() {
     assert!(error.is_err(), "{error:?}");
     let any_name = authority.client(None, false);
     assert!(told(&server, &any_name, "other.example").await.is_ok());
+}
+
+#[tokio::test]
+async fn behind_an_address_the_name_of_a_contact_point_does_too_and_nothing_else() {
+    let authority = Authority::new();
+    let client = authority.client_of(&["seed.example", "db.example", "127.0.0.2", "no name"]);
+    let server = authority.server("db.example");
+    assert!(told(&server, &client, "127.0.0.1").await.is_ok());
+    assert!(told(&server, &client, "db.example").await.is_ok());
+    let error = told(&server, &client, "seed.example").await;
+    assert!(error.is_err(), "a name that was dialled must be shown");
+    let error = told(&server, &authority.client(None, true), "127.0.0.1").await;
+    assert!(error.is_err(), "{error:?}");
+    for shown in ["other.example", "127.0.0.2"] {
+        let error = told(&authority.server(shown), &client, "127.0.0.1").await;
+        assert!(error.is_err(), "{shown}");
+    }
+    let stranger = Authority::new().server("db.example");
+    assert!(told(&stranger, &client, "127.0.0.1").await.is_err());
 }
 
 #[tokio::test]
