@@ -26,6 +26,9 @@ pub(crate) struct Request {
     job: Job,
     /// Sides whose message is still in our own hands.
     unsent: Sides,
+    /// Sides that a write is to be sent to; of them, those that it was sent to, or that are out since.
+    plan: Sides,
+    attempted: Sides,
     was_sent: bool,
     is_extended: bool,
     replied: bool,
@@ -85,7 +88,7 @@ impl World {
         }
         self.say(|_| format!("c{client} reads {:?} then {:?}", plan.first, plan.then));
         let (read, actions) = Read::new(plan);
-        self.insert(client, id, Job::Read(read), &actions);
+        self.insert(client, id, Job::Read(read), Sides::NONE, &actions);
         self.push(self.now + FAILOVER_AFTER, Event::Slow(id));
         self.push(self.now + READ_DEADLINE, Event::Deadline(id));
     }
@@ -150,7 +153,16 @@ impl World {
         });
         self.say(|_| format!("c{client} writes {mutation:?} by {plan:?}"));
         let (write, actions) = Write::new(plan, rules, self.queue.accepts());
-        self.insert(client, id, Job::Write(write, mutation.id), &actions);
+        if plan.first.is_some() && !self.settings.breaks(Broken::SecondWaitsForTheFirst) {
+            self.push(self.now + WRITE_DEADLINE / 2, Event::Slow(id));
+        }
+        self.insert(
+            client,
+            id,
+            Job::Write(write, mutation.id),
+            plan.send,
+            &actions,
+        );
         self.push(self.now + WRITE_DEADLINE, Event::Deadline(id));
     }
 
@@ -196,12 +208,14 @@ impl World {
         at
     }
 
-    fn insert(&mut self, client: usize, id: u64, job: Job, actions: &Actions) {
+    fn insert(&mut self, client: usize, id: u64, job: Job, plan: Sides, actions: &Actions) {
         let request = Request {
             client,
             started: self.now,
             job,
             unsent: Sides::NONE,
+            plan,
+            attempted: Sides::NONE,
             was_sent: false,
             is_extended: false,
             replied: false,
@@ -363,6 +377,7 @@ impl World {
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
         let Some(request) = self.look(id) else { return };
         request.was_sent = true;
+        request.attempted = request.attempted.with(side);
         request.unsent = if fate.held_until.is_some() {
             request.unsent.with(side)
         } else {
@@ -445,6 +460,9 @@ impl World {
             .map(|(id, request)| (*id, request.unsent.contains(side)))
             .collect();
         for (id, unsent) in ids {
+            if let Some(request) = self.look(id) {
+                request.attempted = request.attempted.with(side);
+            }
             self.feed(id, Input::Out { side, unsent });
         }
     }
@@ -462,6 +480,13 @@ impl World {
             Job::Read(_) => None,
             Job::Write(write, entry) => Some((*entry, heard(write, reply))),
         };
+        let left_out = match request.was_sent {
+            true => request.plan.minus(request.attempted),
+            false => Sides::NONE,
+        };
+        if !left_out.is_empty() {
+            self.fail(format!("D4: r{id} is answered, not sent to {left_out:?}"));
+        }
         if twice || self.clients[client] != Some(id) {
             self.fail(format!("I13: r{id} is answered twice"));
         }

@@ -58,6 +58,8 @@ pub(crate) enum Broken {
     RefusedRecordsForgotten,
     /// A replayed write takes a later timestamp.
     ReplayRestamps,
+    /// By `sync` the second side gets what time the first leaves.
+    SecondWaitsForTheFirst,
     /// The worker sends a counter before its mark is durable.
     SendsBeforeTheMark,
     /// The worker sends a counter again that may have been applied.
@@ -65,7 +67,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::AnswersBeforeDurable,
         Self::ClockForgetsItsCeiling,
         Self::ForbiddenReplayed,
@@ -77,6 +79,7 @@ impl Broken {
         Self::RecordedForOneSide,
         Self::RefusedRecordsForgotten,
         Self::ReplayRestamps,
+        Self::SecondWaitsForTheFirst,
         Self::SendsBeforeTheMark,
         Self::SentReplayedBlindly,
     ];
@@ -92,6 +95,7 @@ impl Broken {
             Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
             Self::ReadsIgnoreTheQueue => &["I12"],
             Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
+            Self::SecondWaitsForTheFirst => &["D4"],
             Self::SendsBeforeTheMark | Self::SentReplayedBlindly => &["S13"],
         }
     }
