@@ -6,6 +6,7 @@ use helix_proxy::policy::{Ack, Journal, OnQueueFailure, Report, State, Verdict};
 
 use super::book::{Crash, Entry, Heard};
 use super::cluster::{Id, Kind, Mutation};
+use super::faults::Mode;
 use super::queue::{Change, Record, Waiter};
 use super::settings::{
     Broken, END, FAILOVER_AFTER, KEEP_ALLOWANCE, MS, Micros, READ_DEADLINE, SECOND, WRITE_DEADLINE,
@@ -370,8 +371,8 @@ impl World {
     fn send(&mut self, id: u64, side: Side) {
         let mutation = self.write_of(id);
         let is_out = |proxy: &Proxy| proxy.view.out.contains(side);
-        if mutation.is_some() && self.proxy.as_ref().is_some_and(is_out) {
-            self.fail(format!("S18: a write is sent to {side}, which is out"));
+        if self.proxy.as_ref().is_some_and(is_out) {
+            self.fail(format!("S18: r{id} is sent to {side}, which is out"));
         }
         let invalid = mutation.is_some_and(|mutation| mutation.invalid || mutation.stolen);
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
@@ -405,6 +406,10 @@ impl World {
     }
 
     pub(crate) fn answered(&mut self, id: u64, side: Side, verdict: Verdict, report: Report) {
+        // An answer that nobody waits for any more says nothing of the side.
+        if self.look(id).is_none() {
+            return;
+        }
         self.report(side, report);
         let blind = self.settings.breaks(Broken::MaybeCountsAsNotApplied);
         let verdict = match verdict {
@@ -439,7 +444,11 @@ impl World {
             let unsent = if blind { Sides::BOTH } else { silent };
             self.feed(id, Input::Deadline { unsent });
             for side in waiting.minus(silent).iter() {
-                self.report(side, Report::Strike);
+                let report = match self.faults.mode(side, self.now).0 {
+                    Mode::Slow => Report::Sick(id % 3),
+                    Mode::BlackHole | Mode::Down | Mode::Overloaded | Mode::Up => Report::Strike,
+                };
+                self.report(side, report);
             }
             let Some(request) = self.look(id) else { return };
             later = !request.replied && !request.is_extended;
@@ -459,7 +468,12 @@ impl World {
         let ids: Vec<_> = all
             .map(|(id, request)| (*id, request.unsent.contains(side)))
             .collect();
+        let skips = self.settings.breaks(Broken::OpeningSkipsWhatIsToCome);
         for (id, unsent) in ids {
+            let waits = |request: &mut Request| request.waiting().contains(side);
+            if skips && !self.look(id).is_some_and(waits) {
+                continue;
+            }
             if let Some(request) = self.look(id) {
                 request.attempted = request.attempted.with(side);
             }

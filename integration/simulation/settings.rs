@@ -50,6 +50,8 @@ pub(crate) enum Broken {
     LiveDroppedAtRecovery,
     /// An ambiguous failure counts as not applied.
     MaybeCountsAsNotApplied,
+    /// An opened breaker ends waits only, not sends to come.
+    OpeningSkipsWhatIsToCome,
     /// Reads do not ask who is behind.
     ReadsIgnoreTheQueue,
     /// A write that both sides may have missed is recorded for one of them.
@@ -67,7 +69,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::AnswersBeforeDurable,
         Self::ClockForgetsItsCeiling,
         Self::ForbiddenReplayed,
@@ -75,6 +77,7 @@ impl Broken {
         Self::ListsKeepTheirTimestamp,
         Self::LiveDroppedAtRecovery,
         Self::MaybeCountsAsNotApplied,
+        Self::OpeningSkipsWhatIsToCome,
         Self::ReadsIgnoreTheQueue,
         Self::RecordedForOneSide,
         Self::RefusedRecordsForgotten,
@@ -93,6 +96,7 @@ impl Broken {
             Self::ListsKeepTheirTimestamp => &["S2"],
             Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
             Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
+            Self::OpeningSkipsWhatIsToCome => &["S18"],
             Self::ReadsIgnoreTheQueue => &["I12"],
             Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
             Self::SecondWaitsForTheFirst => &["D4"],
