@@ -1,4 +1,4 @@
-//! What a worker thread counts, over two clusters that fail as the test says.
+//! What a worker thread counts, whom it waits for and whom it asks, over two clusters that fail as the test says.
 //!
 //! The clock is real, as in all that has sockets; deadlines are short and checks are generous.
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
 use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
-use helix_proxy::pair::{Pair, Side};
-use helix_proxy::policy::{self, OnQueueFailure, Preferred, ReadStrategy, Report};
+use helix_proxy::pair::{Pair, Side, Sides};
+use helix_proxy::policy::{
+    self, OnQueueFailure, Preferred, ReadStrategy, Report, View, WriteStrategy,
+};
 use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
@@ -30,6 +32,7 @@ const UNAVAILABLE: i32 = 0x1000;
 const WRITE_TIMEOUT: i32 = 0x1100;
 const WRITE: &str = "INSERT INTO ks.t (k, v) VALUES (1, 2)";
 const READ: &str = "SELECT v FROM ks.t WHERE k = 1";
+const UNKNOWN: &str = "FROBNICATE ks.t";
 const CONDITIONAL: &str = "INSERT INTO ks.t (k, v) VALUES (1, 2) IF NOT EXISTS";
 
 /// What a fake node does with a QUERY.
@@ -39,6 +42,8 @@ enum Mood {
     Done,
     Error(i32),
     Gone,
+    /// It answers once it is in another mood, as that one would.
+    Held,
     /// An ERROR that ends before its code does.
     Nonsense,
     Silent,
@@ -48,28 +53,53 @@ enum Mood {
 
 type Moods = Pair<Rc<Cell<Mood>>>;
 
+/// The QUERYs that reached each node.
+type Asked = Pair<Rc<Cell<usize>>>;
+
+/// Deadlines that silence runs into soon.
+const SHORT: Deadlines = Deadlines {
+    read: Duration::from_millis(300),
+    failover_after: Duration::from_millis(100),
+    write: Duration::from_millis(200),
+    schema: Duration::from_secs(60),
+};
+
+/// Deadlines that nothing here runs into.
+const LONG: Deadlines = Deadlines {
+    read: Duration::from_secs(120),
+    failover_after: Duration::from_secs(60),
+    write: Duration::from_secs(120),
+    schema: Duration::from_secs(120),
+};
+
 /// A proxy of one worker over two fake clusters, and one client.
 struct Stage {
     moods: Moods,
+    asked: Asked,
     metrics: Metrics,
     client: TcpStream,
     reports: mpsc::Receiver<(Side, Report)>,
+    view: watch::Sender<View>,
     _tasks: JoinSet<()>,
 }
 
 impl Stage {
-    async fn new(rules: policy::Config, records: usize) -> Self {
+    async fn new(rules: policy::Config, deadlines: Deadlines, records: usize) -> Self {
         let (moods, mut tasks) = (Moods::default(), JoinSet::new());
+        let asked = Asked::default();
         let mut points = Pair::<Option<Arc<cluster::Config>>>::default();
         for side in Side::ALL {
             let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = node.local_addr().unwrap().port();
             points[side] = Some(Arc::new(cluster_of(side, port)));
-            tasks.spawn_local(accept(node, Rc::clone(&moods[side])));
+            let (mood, asked) = (Rc::clone(&moods[side]), Rc::clone(&asked[side]));
+            tasks.spawn_local(accept(node, mood, asked));
         }
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let (to, reports) = mpsc::channel(64);
-        let shared = shared(rules, records, to);
+        let mut shared = shared((rules, deadlines), records, to);
+        let (view, seen) = watch::channel(*shared.view.borrow());
+        Arc::get_mut(&mut shared).unwrap().view = seen;
         let desk: Rc<Desk<Outlet>> = Desk::new(shared, &points, Rc::new(metrics.worker()));
         let address = data_plane::run(desk, Version::V4, &mut tasks);
         let mut client = TcpStream::connect(address).await.unwrap();
@@ -77,9 +107,11 @@ impl Stage {
         assert_eq!(frame(&mut client).await.unwrap().0[4], 0x02);
         Self {
             moods,
+            asked,
             metrics,
             client,
             reports,
+            view,
             _tasks: tasks,
         }
     }
@@ -96,6 +128,30 @@ impl Stage {
         let (head, body) = frame(&mut self.client).await.expect("an answer");
         assert_eq!(head[4], 0x00, "{text} was not refused");
         i32::from_be_bytes(*body.first_chunk().unwrap())
+    }
+
+    /// Returns once a node was asked so often.
+    async fn reached(&self, side: Side, times: usize) {
+        for _look in 0..2_000 {
+            if self.asked[side].get() == times {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(self.asked[side].get(), times, "{side}");
+    }
+
+    /// Asks while A keeps its answers to itself. B's breaker opens, then A answers in this mood.
+    async fn opened_meanwhile(&mut self, text: &str, mood: Mood) -> u8 {
+        let before = self.asked.a.get();
+        self.view.send_modify(|view| view.out = Sides::NONE);
+        self.moods.a.set(Mood::Held);
+        self.client.write_all(&query(text)).await.unwrap();
+        self.reached(Side::A, before + 1).await;
+        self.view
+            .send_modify(|view| view.out = Sides::only(Side::B));
+        self.moods.a.set(mood);
+        frame(&mut self.client).await.expect("an answer").0[4]
     }
 
     /// Returns once the page has all these lines.
@@ -298,9 +354,103 @@ async fn an_error_that_is_passed_on_is_counted_once() {
     .await;
 }
 
+#[tokio::test]
+async fn by_sync_a_first_that_is_silent_or_lost_costs_a_record_not_the_write() {
+    for (first, mood) in [
+        (Side::A, Mood::Silent),
+        (Side::B, Mood::Silent),
+        (Side::A, Mood::Gone),
+        (Side::B, Mood::Gone),
+    ] {
+        synced(first, SHORT, async |mut stage| {
+            stage.moods[first].set(mood);
+            for write in 1..=3 {
+                assert_eq!(stage.query(WRITE).await, 0x08);
+                assert_eq!(stage.asked[!first].get(), write);
+            }
+            let errors = format!(r#"helix_write_errors_total{{cluster="{first}"}} 3"#);
+            stage.shows(&[&errors]).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn by_sync_the_second_is_asked_while_a_slow_first_is_still_waited_for() {
+    let deadlines = Deadlines {
+        write: Duration::from_secs(2),
+        ..LONG
+    };
+    for first in Side::ALL {
+        synced(first, deadlines, async |mut stage| {
+            stage.moods[first].set(Mood::Held);
+            stage.client.write_all(&query(WRITE)).await.unwrap();
+            stage.reached(!first, 1).await;
+            stage.moods[first].set(Mood::Done);
+            assert_eq!(frame(&mut stage.client).await.unwrap().0[4], 0x08);
+            let both = |line: &str| Side::ALL.map(|side| line.replace('?', side.label()));
+            for line in both(r#"helix_write_total{cluster="?"} 1"#) {
+                stage.shows(&[&line]).await;
+            }
+            for line in both(r#"helix_write_errors_total{cluster="?"} 0"#) {
+                stage.shows(&[&line]).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_still_to_go_to_a_side_does_not_once_its_breaker_opened() {
+    synced(Side::A, LONG, async |mut stage| {
+        let write = stage.opened_meanwhile(WRITE, Mood::Done).await;
+        assert_eq!((write, stage.asked.b.get()), (0x08, 0), "a write by sync");
+        let read = stage.opened_meanwhile(READ, Mood::Error(OVERLOADED)).await;
+        assert_eq!((read, stage.asked.b.get()), (0x00, 0), "a read");
+        let unknown = stage.opened_meanwhile(UNKNOWN, Mood::Done).await;
+        assert_eq!((unknown, stage.asked.b.get()), (0x00, 0), "a text");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_doubted_side_every_good_answer_is_told_whoever_heard_the_bad_ones() {
+    staged(10, async |mut stage| {
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        assert!(stage.reports.try_recv().is_err(), "nothing is told usually");
+        let doubted = Sides::only(Side::B);
+        stage.view.send_modify(|view| view.doubted = doubted);
+        for _write in 0..3 {
+            assert_eq!(stage.query(WRITE).await, 0x08);
+            let report = stage.reports.recv().await;
+            assert_eq!(report, Some((Side::B, Report::Success)));
+        }
+    })
+    .await;
+}
+
 /// Runs a story with `ack_anyway` and a queue for so many records; reads begin at A.
 async fn staged<F: Future<Output = ()>>(records: usize, story: impl FnOnce(Stage) -> F) {
+    play(WriteStrategy::Concurrent, SHORT, records, story).await;
+}
+
+/// The same where writes go to one side after the other.
+async fn synced<F: Future<Output = ()>>(
+    first: Side,
+    deadlines: Deadlines,
+    story: impl FnOnce(Stage) -> F,
+) {
+    play(WriteStrategy::Sync { first }, deadlines, 10, story).await;
+}
+
+async fn play<F: Future<Output = ()>>(
+    strategy: WriteStrategy,
+    deadlines: Deadlines,
+    records: usize,
+    story: impl FnOnce(Stage) -> F,
+) {
     let mut rules = policy::Config::default();
+    rules.writes.strategy = strategy;
     rules.writes.on_queue_failure = OnQueueFailure::AckAnyway;
     rules.reads.strategy = ReadStrategy::Sticky {
         preferred: Preferred::Side(Side::A),
@@ -308,7 +458,7 @@ async fn staged<F: Future<Output = ()>>(records: usize, story: impl FnOnce(Stage
     };
     let local = LocalSet::new();
     local
-        .run_until(async { story(Stage::new(rules, records).await).await })
+        .run_until(async { story(Stage::new(rules, deadlines, records).await).await })
         .await;
 }
 
@@ -319,38 +469,39 @@ fn cluster_of(side: Side, port: u16) -> cluster::Config {
 }
 
 fn shared(
-    rules: policy::Config,
+    (rules, deadlines): (policy::Config, Deadlines),
     records: usize,
     reports: mpsc::Sender<(Side, Report)>,
 ) -> Arc<Shared> {
     let config = dispatch::Config {
-        deadlines: Deadlines {
-            read: Duration::from_millis(300),
-            failover_after: Duration::from_millis(100),
-            write: Duration::from_millis(200),
-            ..Deadlines::default()
-        },
+        deadlines,
         ..dispatch::Config::default()
     };
     data_plane::shared("counted", (config, rules), records, reports)
 }
 
-async fn accept(node: TcpListener, mood: Rc<Cell<Mood>>) {
+async fn accept(node: TcpListener, mood: Rc<Cell<Mood>>, asked: Rc<Cell<usize>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = node.accept().await {
-        connections.spawn_local(answer(stream, Rc::clone(&mood)));
+        connections.spawn_local(answer(stream, Rc::clone(&mood), Rc::clone(&asked)));
     }
 }
 
 /// One connection of a fake node.
-async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>) {
+async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>, asked: Rc<Cell<usize>>) {
     while let Some((head, _)) = frame(&mut stream).await {
+        if head[4] == 0x07 {
+            asked.set(asked.get() + 1);
+        }
+        while matches!(mood.get(), Mood::Held) && head[4] == 0x07 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let (opcode, body) = match (head[4], mood.get()) {
             (0x01, _) => (0x02, Vec::new()),
             // A sign of life that the proxy asks for at its start too.
             (_, Mood::Silent) => continue,
             (0x05, _) => (0x06, vec![0, 0]),
-            (_, Mood::Done) => (0x08, vec![0, 0, 0, 1]),
+            (_, Mood::Done | Mood::Held) => (0x08, vec![0, 0, 0, 1]),
             (_, Mood::Error(code)) => (0x00, [&code.to_be_bytes()[..], &[0, 1, b'?']].concat()),
             (_, Mood::Gone) => return,
             (_, Mood::Nonsense) => (0x00, vec![0, 0]),

@@ -6,6 +6,7 @@ use helix_proxy::policy::{Ack, Journal, OnQueueFailure, Report, State, Verdict};
 
 use super::book::{Crash, Entry, Heard};
 use super::cluster::{Id, Kind, Mutation};
+use super::faults::Mode;
 use super::queue::{Change, Record, Waiter};
 use super::settings::{
     Broken, END, FAILOVER_AFTER, KEEP_ALLOWANCE, MS, Micros, READ_DEADLINE, SECOND, WRITE_DEADLINE,
@@ -26,6 +27,9 @@ pub(crate) struct Request {
     job: Job,
     /// Sides whose message is still in our own hands.
     unsent: Sides,
+    /// Sides that a write is to be sent to; of them, those that it was sent to, or that are out since.
+    plan: Sides,
+    attempted: Sides,
     was_sent: bool,
     is_extended: bool,
     replied: bool,
@@ -85,7 +89,7 @@ impl World {
         }
         self.say(|_| format!("c{client} reads {:?} then {:?}", plan.first, plan.then));
         let (read, actions) = Read::new(plan);
-        self.insert(client, id, Job::Read(read), &actions);
+        self.insert(client, id, Job::Read(read), Sides::NONE, &actions);
         self.push(self.now + FAILOVER_AFTER, Event::Slow(id));
         self.push(self.now + READ_DEADLINE, Event::Deadline(id));
     }
@@ -150,7 +154,16 @@ impl World {
         });
         self.say(|_| format!("c{client} writes {mutation:?} by {plan:?}"));
         let (write, actions) = Write::new(plan, rules, self.queue.accepts());
-        self.insert(client, id, Job::Write(write, mutation.id), &actions);
+        if plan.first.is_some() && !self.settings.breaks(Broken::SecondWaitsForTheFirst) {
+            self.push(self.now + WRITE_DEADLINE / 2, Event::Slow(id));
+        }
+        self.insert(
+            client,
+            id,
+            Job::Write(write, mutation.id),
+            plan.send,
+            &actions,
+        );
         self.push(self.now + WRITE_DEADLINE, Event::Deadline(id));
     }
 
@@ -196,12 +209,14 @@ impl World {
         at
     }
 
-    fn insert(&mut self, client: usize, id: u64, job: Job, actions: &Actions) {
+    fn insert(&mut self, client: usize, id: u64, job: Job, plan: Sides, actions: &Actions) {
         let request = Request {
             client,
             started: self.now,
             job,
             unsent: Sides::NONE,
+            plan,
+            attempted: Sides::NONE,
             was_sent: false,
             is_extended: false,
             replied: false,
@@ -356,13 +371,14 @@ impl World {
     fn send(&mut self, id: u64, side: Side) {
         let mutation = self.write_of(id);
         let is_out = |proxy: &Proxy| proxy.view.out.contains(side);
-        if mutation.is_some() && self.proxy.as_ref().is_some_and(is_out) {
-            self.fail(format!("S18: a write is sent to {side}, which is out"));
+        if self.proxy.as_ref().is_some_and(is_out) {
+            self.fail(format!("S18: r{id} is sent to {side}, which is out"));
         }
         let invalid = mutation.is_some_and(|mutation| mutation.invalid || mutation.stolen);
         let fate = self.faults.fate(&mut self.dice, side, self.now, invalid);
         let Some(request) = self.look(id) else { return };
         request.was_sent = true;
+        request.attempted = request.attempted.with(side);
         request.unsent = if fate.held_until.is_some() {
             request.unsent.with(side)
         } else {
@@ -390,6 +406,10 @@ impl World {
     }
 
     pub(crate) fn answered(&mut self, id: u64, side: Side, verdict: Verdict, report: Report) {
+        // An answer that nobody waits for any more says nothing of the side.
+        if self.look(id).is_none() {
+            return;
+        }
         self.report(side, report);
         let blind = self.settings.breaks(Broken::MaybeCountsAsNotApplied);
         let verdict = match verdict {
@@ -424,7 +444,11 @@ impl World {
             let unsent = if blind { Sides::BOTH } else { silent };
             self.feed(id, Input::Deadline { unsent });
             for side in waiting.minus(silent).iter() {
-                self.report(side, Report::Strike);
+                let report = match self.faults.mode(side, self.now).0 {
+                    Mode::Slow => Report::Sick(id % 3),
+                    Mode::BlackHole | Mode::Down | Mode::Overloaded | Mode::Up => Report::Strike,
+                };
+                self.report(side, report);
             }
             let Some(request) = self.look(id) else { return };
             later = !request.replied && !request.is_extended;
@@ -444,7 +468,15 @@ impl World {
         let ids: Vec<_> = all
             .map(|(id, request)| (*id, request.unsent.contains(side)))
             .collect();
+        let skips = self.settings.breaks(Broken::OpeningSkipsWhatIsToCome);
         for (id, unsent) in ids {
+            let waits = |request: &mut Request| request.waiting().contains(side);
+            if skips && !self.look(id).is_some_and(waits) {
+                continue;
+            }
+            if let Some(request) = self.look(id) {
+                request.attempted = request.attempted.with(side);
+            }
             self.feed(id, Input::Out { side, unsent });
         }
     }
@@ -462,6 +494,13 @@ impl World {
             Job::Read(_) => None,
             Job::Write(write, entry) => Some((*entry, heard(write, reply))),
         };
+        let left_out = match request.was_sent {
+            true => request.plan.minus(request.attempted),
+            false => Sides::NONE,
+        };
+        if !left_out.is_empty() {
+            self.fail(format!("D4: r{id} is answered, not sent to {left_out:?}"));
+        }
         if twice || self.clients[client] != Some(id) {
             self.fail(format!("I13: r{id} is answered twice"));
         }

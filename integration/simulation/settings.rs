@@ -50,6 +50,8 @@ pub(crate) enum Broken {
     LiveDroppedAtRecovery,
     /// An ambiguous failure counts as not applied.
     MaybeCountsAsNotApplied,
+    /// An opened breaker ends waits only, not sends to come.
+    OpeningSkipsWhatIsToCome,
     /// Reads do not ask who is behind.
     ReadsIgnoreTheQueue,
     /// A write that both sides may have missed is recorded for one of them.
@@ -58,6 +60,8 @@ pub(crate) enum Broken {
     RefusedRecordsForgotten,
     /// A replayed write takes a later timestamp.
     ReplayRestamps,
+    /// By `sync` the second side gets what time the first leaves.
+    SecondWaitsForTheFirst,
     /// The worker sends a counter before its mark is durable.
     SendsBeforeTheMark,
     /// The worker sends a counter again that may have been applied.
@@ -65,7 +69,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::AnswersBeforeDurable,
         Self::ClockForgetsItsCeiling,
         Self::ForbiddenReplayed,
@@ -73,10 +77,12 @@ impl Broken {
         Self::ListsKeepTheirTimestamp,
         Self::LiveDroppedAtRecovery,
         Self::MaybeCountsAsNotApplied,
+        Self::OpeningSkipsWhatIsToCome,
         Self::ReadsIgnoreTheQueue,
         Self::RecordedForOneSide,
         Self::RefusedRecordsForgotten,
         Self::ReplayRestamps,
+        Self::SecondWaitsForTheFirst,
         Self::SendsBeforeTheMark,
         Self::SentReplayedBlindly,
     ];
@@ -90,8 +96,10 @@ impl Broken {
             Self::ListsKeepTheirTimestamp => &["S2"],
             Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
             Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
+            Self::OpeningSkipsWhatIsToCome => &["S18"],
             Self::ReadsIgnoreTheQueue => &["I12"],
             Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
+            Self::SecondWaitsForTheFirst => &["D4"],
             Self::SendsBeforeTheMark | Self::SentReplayedBlindly => &["S13"],
         }
     }

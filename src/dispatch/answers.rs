@@ -235,8 +235,8 @@ impl<C: Client> Desk<C> {
     fn hear(&self, side: Side, report: Option<Report>) {
         match report {
             Some(report) => self.report(side, report),
-            // While all are sick every worker says so, whoever reported the failure.
-            None if self.struck[side].get() || self.view.get().is_desperate() => {
+            // Of a side that is doubted every worker says so, whoever reported the failure.
+            None if self.struck[side].get() || self.view.get().doubted.contains(side) => {
                 self.report(side, Report::Success);
             }
             None => {}

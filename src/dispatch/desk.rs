@@ -216,25 +216,19 @@ impl<C: Client> Desk<C> {
     }
 
     fn expired(&self, key: Key, term: Term) {
-        let input = match term {
+        let rest = match term {
             Term::ReadFirst => {
                 self.strike_silent(key);
-                let rest = self
-                    .shared
-                    .config
-                    .deadlines
-                    .read
-                    .saturating_sub(self.shared.config.deadlines.failover_after);
-                self.table
-                    .borrow_mut()
-                    .arm(key, Term::ReadRest, self.now.get() + rest);
-                Input::Slow
+                Term::ReadRest
             }
-            Term::Keep | Term::Read | Term::ReadRest | Term::Write => {
+            Term::WriteFirst => Term::WriteRest,
+            Term::Keep | Term::Read | Term::ReadRest | Term::Write | Term::WriteRest => {
                 return self.give_up(key);
             }
         };
-        self.advance(key, input, None);
+        let until = self.now.get() + self.wait(rest);
+        self.table.borrow_mut().arm(key, rest, until);
+        self.advance(key, Input::Slow, None);
     }
 
     /// A point read has waited long enough: a side that has said nothing since gets a strike. A node that
@@ -370,7 +364,7 @@ impl<C: Client> Desk<C> {
         }
     }
 
-    /// The breaker opened: nobody waits for that side any longer (S18).
+    /// The breaker opened: nobody waits for that side any longer, nor goes to it later (S18).
     fn release(&self, side: Side) {
         let keys: Vec<Key> = self.table.borrow().keys().collect();
         for key in keys {
@@ -379,10 +373,8 @@ impl<C: Client> Desk<C> {
                 let Some(request) = table.get_mut(key) else {
                     continue;
                 };
-                if !request.flow.waiting().contains(side) {
-                    continue;
-                }
-                request.legs[side].withdraw()
+                let is_waited_for = request.flow.waiting().contains(side);
+                !is_waited_for || request.legs[side].withdraw()
             };
             self.advance(key, Input::Out { side, unsent }, None);
         }

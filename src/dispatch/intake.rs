@@ -396,6 +396,9 @@ impl<C: Client> Desk<C> {
             Term::Read => deadlines.read,
             Term::ReadFirst => deadlines.failover_after,
             Term::ReadRest => deadlines.read.saturating_sub(deadlines.failover_after),
+            // The second side of `sync` has as long as the first: it is attempted in any case (DESIGN 4).
+            Term::WriteFirst => deadlines.write / 2,
+            Term::WriteRest => deadlines.write.saturating_sub(deadlines.write / 2),
         }
     }
 }

@@ -121,8 +121,12 @@ impl<C: Client> Desk<C> {
             .as_ref()
             .is_some_and(|queue| queue.accepts());
         let plan = self.shared.policy.write(self.view.get());
+        let term = match plan.first {
+            Some(_) => Term::WriteFirst,
+            None => Term::Write,
+        };
         let (write, actions) = Write::new(plan, rules, accepts);
-        (Flow::Write(write), actions, Term::Write)
+        (Flow::Write(write), actions, term)
     }
 
     fn at_home_only(&self) -> (Flow, Actions, Term) {

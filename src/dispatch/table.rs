@@ -52,9 +52,13 @@ pub enum Term {
     ReadRest,
     /// A write.
     Write,
+    /// A write that goes to one side after the other, for its first side.
+    WriteFirst,
+    /// What is left of it after [`Term::WriteFirst`].
+    WriteRest,
 }
 
-const TERMS: usize = 5;
+const TERMS: usize = 7;
 const NONE: u32 = u32::MAX;
 /// Generations have 31 bits: the top bit of a key's number is left to others.
 const GENERATION_MAX: u32 = u32::MAX >> 1;

@@ -120,16 +120,21 @@ impl Health {
             .iter()
             .filter(|side| self.state(*side) != State::Closed)
             .collect();
-        let out = if sick == self.sides {
-            Sides::NONE
-        } else {
-            sick
-        };
+        let all_sick = sick == self.sides;
+        let out = if all_sick { Sides::NONE } else { sick };
+        let doubted = self.sides.iter();
+        let doubted = doubted.filter(|side| all_sick || self.is_suspected(*side));
         View {
             out,
             sick,
+            doubted: doubted.collect(),
             preferred: self.preferred,
         }
+    }
+
+    fn is_suspected(&self, side: Side) -> bool {
+        let breakers = self.breakers.as_ref();
+        breakers.is_some_and(|breakers| breakers[side].is_suspected())
     }
 
     /// The cooldown limits how often the preference moves, never one request's failover.
@@ -185,6 +190,23 @@ mod tests {
         health.handle_report(Side::A, Report::Success, now);
         assert_eq!(health.view().sick, Sides::only(Side::B));
         assert_eq!(health.view().out, Sides::only(Side::B));
+    }
+
+    #[test]
+    fn a_side_is_doubted_from_its_first_sick_answer_to_the_next_good_one() {
+        let (mut health, now) = health();
+        health.handle_report(Side::B, Report::Sick(7), now);
+        assert_eq!(health.view().doubted, Sides::only(Side::B));
+        health.handle_report(Side::B, Report::Success, now);
+        assert_eq!(health.view().doubted, Sides::NONE);
+        strike_out(&mut health, Side::B, now);
+        assert_eq!(
+            health.view().doubted,
+            Sides::NONE,
+            "a late answer is no news"
+        );
+        strike_out(&mut health, Side::A, now);
+        assert_eq!(health.view().doubted, Sides::BOTH);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct View {
     pub out: Sides,
     /// Sides that are not healthy; both at once is possible, and then neither is out.
     pub sick: Sides,
+    /// Sides of which every good answer is news: sick answers count against them, or no side is healthy.
+    pub doubted: Sides,
     /// Where sticky reads go.
     pub preferred: Side,
 }

@@ -20,6 +20,7 @@ fn view(out: Sides) -> View {
     View {
         out,
         sick: out,
+        doubted: Sides::NONE,
         preferred: Side::A,
     }
 }

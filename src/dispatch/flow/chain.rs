@@ -1,5 +1,6 @@
 //! Text that nobody knows: home decides, and if it accepts, the other side gets it as well. What
-//! only one side took is an error: nothing is recorded that could make them equal.
+//! only home took is an error: nothing is recorded that could make them equal. It is told as
+//! ambiguous, also where the other side refused it for good: home has done it (S15).
 
 use super::{Action, Actions, Input, Reply, gave_up};
 use crate::pair::{Side, Sides};
@@ -10,6 +11,8 @@ use crate::policy::Verdict;
 pub struct Chain {
     home: Side,
     then: Option<Side>,
+    /// The breaker of `then` opened before it was its turn.
+    then_is_out: bool,
     waiting: Sides,
     accepted: bool,
     over: bool,
@@ -23,6 +26,7 @@ impl Chain {
         let mut chain = Self {
             home,
             then,
+            then_is_out: false,
             waiting: Sides::only(home),
             accepted: false,
             over: false,
@@ -48,6 +52,7 @@ impl Chain {
             Input::Out { side, unsent } if self.waiting.contains(side) => {
                 self.answered(side, gave_up(unsent), &mut actions);
             }
+            Input::Out { side, .. } if self.then == Some(side) => self.then_is_out = true,
             Input::Deadline { unsent } => {
                 let waited = self.waiting;
                 for side in waited.iter() {
@@ -74,15 +79,18 @@ impl Chain {
     fn answered(&mut self, side: Side, verdict: Verdict, actions: &mut Actions) {
         self.waiting = Sides::NONE;
         match (verdict, self.then.take()) {
+            (Verdict::Ok, Some(_)) if self.then_is_out => self.reply(Reply::Ambiguous, actions),
             (Verdict::Ok, Some(other)) => {
                 self.accepted = true;
                 self.waiting = Sides::only(other);
                 actions.push(Action::Send(other));
             }
             (Verdict::Ok, None) => self.reply(Reply::Of(self.home), actions),
-            (Verdict::Definite, _) => self.reply(Reply::Of(side), actions),
+            (Verdict::Definite, _) if !self.accepted => self.reply(Reply::Of(side), actions),
             (Verdict::NotApplied, _) if !self.accepted => self.reply(Reply::Unsent, actions),
-            (Verdict::Maybe | Verdict::NotApplied, _) => self.reply(Reply::Ambiguous, actions),
+            (Verdict::Definite | Verdict::Maybe | Verdict::NotApplied, _) => {
+                self.reply(Reply::Ambiguous, actions);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub enum Input {
         /// Nothing was sent to it yet.
         unsent: bool,
     },
-    /// A point read has waited long enough for its first side.
+    /// A point read, or a write by `sync`, has waited long enough for its first side alone.
     Slow,
 }
 
@@ -143,6 +143,8 @@ const fn gave_up(unsent: bool) -> Verdict {
     }
 }
 
+#[cfg(test)]
+mod read_tests;
 #[cfg(test)]
 mod rights_tests;
 #[cfg(test)]

@@ -56,6 +56,9 @@ impl Read {
                 self.legs[side] = Leg::Done(verdict);
                 self.proceed(side, verdict, &mut actions);
             }
+            Input::Out { side, .. } if self.legs[side] == Leg::Idle => {
+                self.legs[side] = Leg::Away;
+            }
             Input::Slow => self.ask_other(&mut actions),
             Input::Deadline { unsent } => {
                 let never_sent = self.waiting().minus(unsent).is_empty();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pair::Pair;
-use crate::policy::{Ack, OnQueueFailure, ReadPlan, Verdict, WritePlan};
+use crate::policy::{Ack, OnQueueFailure, Verdict, WritePlan};
 
 const VERDICTS: [Verdict; 4] = [
     Verdict::Ok,
@@ -383,64 +383,67 @@ fn an_opened_breaker_ends_waits_and_sends_to_come() {
     assert_eq!(seen, [Action::Send(Side::A)]);
 }
 
-fn read(then: Option<Side>) -> (Read, Vec<Action>) {
-    let (read, actions) = Read::new(ReadPlan {
-        first: Side::A,
-        then,
-        avoided: None,
-    });
-    (read, actions.iter().collect())
+/// A write by `sync`, with A first.
+fn sync(journal: bool) -> (Write, Vec<Action>) {
+    let plan = plan(Sides::NONE, journal, Some(Side::A));
+    let (write, actions) = Write::new(plan, rules(Ack::Any, true), true);
+    (write, actions.iter().collect())
 }
 
 #[test]
-fn a_read_asks_the_other_side_once_and_only_when_the_first_is_sick() {
-    for a in VERDICTS {
-        for b in VERDICTS {
-            let (mut read, mut seen) = read(Some(Side::B));
-            seen.extend(read.handle(Input::Answered(Side::A, a)).iter());
-            seen.extend(read.handle(Input::Answered(Side::B, b)).iter());
-            let ask = |side| Action::Send(side);
-            let failed = match (a, b) {
-                (Verdict::NotApplied, Verdict::NotApplied) => Reply::Unsent,
-                _ => Reply::Ambiguous,
-            };
-            let expected = match (a.is_sick(), b.is_sick()) {
-                (false, _) => vec![ask(Side::A), Action::Reply(Reply::Of(Side::A))],
-                (true, false) => vec![
-                    ask(Side::A),
-                    ask(Side::B),
-                    Action::Reply(Reply::Of(Side::B)),
-                ],
-                (true, true) => vec![ask(Side::A), ask(Side::B), Action::Reply(failed)],
-            };
-            assert_eq!(seen, expected, "{a:?} {b:?}");
+fn the_second_of_sync_is_sent_once_the_first_has_had_its_share_of_the_time() {
+    for slow in [Verdict::Ok, Verdict::Definite, Verdict::Maybe] {
+        let (mut write, mut seen) = sync(false);
+        for input in [
+            Input::Slow,
+            Input::Answered(Side::B, Verdict::Ok),
+            Input::Answered(Side::A, slow),
+            Input::Kept(true),
+        ] {
+            assert!(!write.is_over(), "{seen:?}");
+            seen.extend(write.handle(input).iter());
+            if write.is_over() {
+                break;
+            }
         }
-    }
-}
-
-#[test]
-fn a_slow_read_takes_whichever_side_answers_first() {
-    for side in Side::ALL {
-        let (mut read, mut seen) = read(Some(Side::B));
-        seen.extend(read.handle(Input::Slow).iter());
-        seen.extend(read.handle(Input::Slow).iter());
-        seen.extend(read.handle(Input::Answered(side, Verdict::Ok)).iter());
-        seen.extend(read.handle(Input::Answered(!side, Verdict::Ok)).iter());
         let sends = [Action::Send(Side::A), Action::Send(Side::B)];
-        assert_eq!(
-            seen,
-            [&sends[..], &[Action::Reply(Reply::Of(side))]].concat()
-        );
+        assert_eq!(seen[..2], sends, "{slow:?}");
+        let heard = if slow == Verdict::Ok { "of A" } else { "of B" };
+        assert_eq!(Outcome::of(&seen).heard, heard, "{seen:?}");
     }
 }
 
 #[test]
-fn a_read_without_another_side_never_fails_over() {
-    let (mut read, _) = read(None);
-    assert_eq!(read.handle(Input::Slow).iter().count(), 0);
-    let seen: Vec<_> = read
-        .handle(Input::Answered(Side::A, Verdict::NotApplied))
-        .iter()
-        .collect();
-    assert_eq!(seen, [Action::Reply(Reply::Unsent)]);
+fn a_silent_first_of_sync_costs_a_record_not_the_write() {
+    let (mut write, mut seen) = sync(false);
+    seen.extend(write.handle(Input::Slow).iter());
+    seen.extend(write.handle(Input::Answered(Side::B, Verdict::Ok)).iter());
+    let unsent = Sides::NONE;
+    seen.extend(write.handle(Input::Deadline { unsent }).iter());
+    seen.extend(write.handle(Input::Kept(true)).iter());
+    assert_eq!(Outcome::of(&seen), Outcome::expected("A!", "of B", false));
+}
+
+#[test]
+fn a_first_of_sync_that_is_lost_lets_the_second_have_the_write() {
+    for (lost, owed) in [(Verdict::Maybe, "A!"), (Verdict::NotApplied, "A")] {
+        let (mut write, mut seen) = sync(false);
+        seen.extend(write.handle(Input::Answered(Side::A, lost)).iter());
+        assert_eq!(
+            write.handle(Input::Slow).iter().count(),
+            0,
+            "it is sent once"
+        );
+        seen.extend(write.handle(Input::Answered(Side::B, Verdict::Ok)).iter());
+        seen.extend(write.handle(Input::Kept(true)).iter());
+        assert_eq!(Outcome::of(&seen), Outcome::expected(owed, "of B", false));
+    }
+}
+
+#[test]
+fn a_journal_that_took_the_firsts_share_of_the_time_is_followed_by_both_sends() {
+    let (mut write, _) = sync(true);
+    assert_eq!(write.handle(Input::Slow).iter().count(), 0);
+    let seen: Vec<_> = write.handle(Input::Kept(true)).iter().collect();
+    assert_eq!(seen, [Action::Send(Side::A), Action::Send(Side::B)]);
 }

@@ -53,6 +53,7 @@ struct Debt {
 #[derive(Clone, Copy, Debug)]
 pub struct Write {
     rules: Rules,
+    /// Its `first` is forgotten once that side has had its share of the time.
     plan: WritePlan,
     stage: Stage,
     legs: Pair<Leg>,
@@ -126,6 +127,12 @@ impl Write {
             (Stage::Sending, Input::Out { side, unsent }) if self.legs[side] == Leg::Waiting => {
                 self.settle(side, gave_up(unsent));
                 self.proceed(&mut actions);
+            }
+            (Stage::Journalling | Stage::Sending, Input::Slow) => {
+                self.plan.first = None;
+                if self.stage == Stage::Sending {
+                    self.send(&mut actions);
+                }
             }
             (Stage::Journalling | Stage::Sending, Input::Out { side, .. })
                 if self.legs[side] == Leg::Idle =>
@@ -232,7 +239,7 @@ impl Write {
         }
     }
 
-    /// The second side of `sync` that time did not allow: it was never sent anything.
+    /// What is still to be sent when all time is over never will be.
     fn retire_idle(&mut self) {
         for side in Side::ALL {
             if self.legs[side] == Leg::Idle {

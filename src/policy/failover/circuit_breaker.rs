@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// Sick answers of *distinct* statements that count as a strike together (S17).
-const DISTINCT_STATEMENTS: usize = 3;
+/// Sick answers that count as a strike together: of as many distinct statements, or over [`SICK_FOR`].
+const SICK_TOGETHER: usize = 3;
+/// How long fewer statements must get nothing but sick answers: what else is asked has time to be answered.
+const SICK_FOR: Duration = Duration::from_secs(1);
 
 /// Where a breaker is.
 ///
@@ -32,13 +34,22 @@ pub struct Breaker {
     strikes: u32,
     last_strike: Option<Instant>,
     probe_at: Option<Instant>,
-    suspects: [Option<u64>; DISTINCT_STATEMENTS],
+    suspicion: Suspicion,
+}
+
+/// Sick answers since the last good one that are no strike yet.
+#[derive(Debug, Default)]
+struct Suspicion {
+    /// Who got one, and when it last did.
+    statements: [Option<(u64, Instant)>; SICK_TOGETHER],
+    answers: usize,
+    since: Option<Instant>,
 }
 
 impl Breaker {
     /// A closed breaker.
     #[must_use]
-    pub const fn new(threshold: NonZeroU32, reset_after: Duration) -> Self {
+    pub fn new(threshold: NonZeroU32, reset_after: Duration) -> Self {
         Self {
             threshold,
             reset_after,
@@ -46,7 +57,7 @@ impl Breaker {
             strikes: 0,
             last_strike: None,
             probe_at: None,
-            suspects: [None; DISTINCT_STATEMENTS],
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -77,18 +88,23 @@ impl Breaker {
         }
     }
 
-    /// A sick answer to one statement: a strike once several distinct ones got one, so that a
-    /// poison query alone cannot take a cluster out.
+    /// A sick answer to one statement (S17). With no good answer between, it is a strike once three distinct
+    /// statements got one within `reset_after`: a poison query alone cannot take a cluster out. Nor need an
+    /// application have three statements: nothing but sick answers for [`SICK_FOR`] is a strike as well.
     pub fn handle_sick(&mut self, statement: u64, now: Instant) {
-        if self.suspects.contains(&Some(statement)) {
+        if self.state != State::Closed {
             return;
         }
-        if let Some(free) = self.suspects.iter_mut().find(|suspect| suspect.is_none()) {
-            *free = Some(statement);
-        }
-        if self.suspects.iter().all(Option::is_some) {
+        if self.suspicion.grows(statement, now, self.reset_after) {
+            self.suspicion = Suspicion::default();
             self.handle_strike(now);
         }
+    }
+
+    /// Whether sick answers count against it that a good one would excuse.
+    #[must_use]
+    pub const fn is_suspected(&self) -> bool {
+        self.suspicion.since.is_some()
     }
 
     /// A good answer.
@@ -130,7 +146,33 @@ impl Breaker {
         self.strikes = 0;
         self.last_strike = None;
         self.probe_at = None;
-        self.suspects = [None; DISTINCT_STATEMENTS];
+        self.suspicion = Suspicion::default();
+    }
+}
+
+impl Suspicion {
+    /// One more sick answer. Whether together they are a strike.
+    fn grows(&mut self, statement: u64, now: Instant, window: Duration) -> bool {
+        for place in &mut self.statements {
+            *place = place.filter(|(_, at)| now - *at <= window);
+        }
+        if self.statements.iter().all(Option::is_none) {
+            *self = Self::default();
+        }
+        let since = *self.since.get_or_insert(now);
+        self.answers += 1;
+        self.note(statement, now);
+        let are_many = self.statements.iter().all(Option::is_some);
+        are_many || (SICK_TOGETHER <= self.answers && SICK_FOR <= now - since)
+    }
+
+    fn note(&mut self, statement: u64, now: Instant) {
+        let places = &mut self.statements;
+        let known = |place: &Option<(u64, Instant)>| place.is_some_and(|(it, _)| it == statement);
+        let place = places.iter().position(known);
+        if let Some(place) = place.or_else(|| places.iter().position(Option::is_none)) {
+            places[place] = Some((statement, now));
+        }
     }
 }
 
@@ -179,17 +221,70 @@ mod tests {
         assert_eq!(breaker.state(), State::Closed);
     }
 
+    /// Sick answers of so many statements in turn, a tenth of a second apart. When it opened.
+    fn opens_after(statements: u64) -> Option<Duration> {
+        let (mut breaker, start) = breaker();
+        let beat = |number: u64| (number, Duration::from_millis(100 * number));
+        let opens = (0..600).map(beat).find(|(number, after)| {
+            breaker.handle_sick(number % statements, start + *after);
+            breaker.state() == State::Open
+        });
+        opens.map(|(_, after)| after)
+    }
+
     #[test]
-    fn one_poison_statement_never_opens_it() {
+    fn nothing_but_sick_answers_open_it_however_few_the_statements() {
+        for statements in 1..=5 {
+            let after = opens_after(statements).expect("it opens");
+            assert!(after < Duration::from_secs(5), "{statements}: {after:?}");
+        }
+    }
+
+    #[test]
+    fn every_three_distinct_statements_are_a_strike() {
         let (mut breaker, now) = breaker();
-        for _ in 0..1_000 {
-            breaker.handle_sick(7, now);
+        for answer in 0..8 {
+            breaker.handle_sick(answer % 3, now);
         }
         assert_eq!(breaker.state(), State::Closed);
-        for statement in 0..10 {
-            breaker.handle_sick(statement, now);
-        }
+        breaker.handle_sick(8 % 3, now);
         assert_eq!(breaker.state(), State::Open);
+    }
+
+    #[test]
+    fn a_burst_of_one_statement_never_opens_it_whatever_was_sick_before() {
+        // A ninth distinct statement would complete the third strike.
+        for before in 0..8 {
+            let (mut breaker, now) = breaker();
+            (0..before).for_each(|statement| breaker.handle_sick(statement, now));
+            (0..1_000).for_each(|_| breaker.handle_sick(before, now));
+            assert_eq!(breaker.state(), State::Closed, "{before}");
+        }
+    }
+
+    #[test]
+    fn one_poison_statement_among_good_answers_never_opens_it() {
+        let (mut breaker, start) = breaker();
+        for beat in 0..1_000 {
+            let now = start + Duration::from_millis(300) * beat;
+            (0..50).for_each(|_| breaker.handle_sick(7, now));
+            if beat % 3 == 0 {
+                breaker.handle_success();
+            }
+        }
+        assert_eq!(breaker.state(), State::Closed);
+    }
+
+    #[test]
+    fn sick_answers_far_apart_do_not_add_up() {
+        for statements in [1, 2, 10] {
+            let (mut breaker, now) = breaker();
+            for answer in 0..100 {
+                let at = now + Duration::from_secs(31) * answer;
+                breaker.handle_sick(u64::from(answer) % statements, at);
+            }
+            assert_eq!(breaker.state(), State::Closed, "{statements}");
+        }
     }
 
     #[test]
