@@ -1,15 +1,32 @@
 """Traps of the wire that others fell into, each by the name that the list of them gives it."""
 
 import asyncio
+import pathlib
+import re
 import struct
 
 import pytest
 
-from fakes import COMPRESSED, TRACING, UNPREPARED, VOID, WARNINGS, Client, cells, code, is_error, string
+from fakes import (
+    COMPRESSED,
+    PAYLOAD,
+    TRACING,
+    UNPREPARED,
+    VOID,
+    WARNINGS,
+    Client,
+    cells,
+    code,
+    is_error,
+    long_bytes,
+    payload_of,
+    string,
+)
 
 INSERT = "INSERT INTO ks.t (k, v) VALUES ('x', 'y')"
 SELECT = "SELECT v FROM ks.t WHERE k = 'x'"
-READ_TIMEOUT, INVALID = 0x1200, 0x2200
+READ_TIMEOUT, INVALID, PROTOCOL_ERROR = 0x1200, 0x2200, 0x000A
+MIB = 1 << 20
 EVERY_FLAGS = [TRACING, WARNINGS, COMPRESSED, TRACING | WARNINGS | COMPRESSED]
 
 
@@ -86,6 +103,51 @@ def test_t6_a_paging_that_lost_its_cluster_ends_and_never_begins_again(stage):
     stage(story, reads={"preferred": "A"})
 
 
+def test_t12_a_length_of_4_gib_is_refused_and_takes_no_memory(stage):
+    async def story(a, b, proxy):
+        served = await Client.open(proxy.port)
+        assert await served.query(INSERT) == (0x08, VOID)
+        before, reserved = memory(proxy, "VmRSS"), memory(proxy, "VmSize")
+        held = []
+        for length in (0xFFFFFFFF, 0x80000000, 0x7FFFFFFF, (256 << 20) + 1):
+            for ready in (False, True):
+                for _ in range(8):
+                    held.append(await claims(proxy.port, length, ready))
+        # As much as is allowed, claimed and not sent: memory grows with what arrives.
+        for _ in range(32):
+            held.append(await claims(proxy.port, 256 << 20, True, refused=False))
+        assert await served.query(INSERT) == (0x08, VOID)
+        grown, peak = memory(proxy, "VmRSS") - before, memory(proxy, "VmPeak") - reserved
+        assert grown < 16 * MIB, f"{grown // MIB} MiB more for lengths that were only claimed"
+        assert peak < 256 * MIB, f"{peak // MIB} MiB reserved"
+        for writer in held:
+            writer.close()
+
+    stage(story)
+
+
+async def claims(port, length, ready, refused=True):
+    """Says that so long a QUERY comes, and sends a little of it. Whoever is refused is told so and hung up on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if ready:
+        body = struct.pack(">H", 1) + string("CQL_VERSION") + string("3.0.0")
+        writer.write(struct.pack(">BBhBI", 4, 0, 1, 0x01, len(body)) + body)
+        assert (await reader.readexactly(9))[4] == 0x02
+    writer.write(struct.pack(">BBhBI", 4, 0, 7, 0x07, length) + b"x" * 100)
+    if refused:
+        head = await asyncio.wait_for(reader.readexactly(9), 20)
+        assert (head[4], struct.unpack(">h", head[2:4])) == (0x00, (7,))
+        told = await asyncio.wait_for(reader.readexactly(struct.unpack(">I", head[5:])[0]), 20)
+        assert struct.unpack_from(">i", told) == (PROTOCOL_ERROR,) and b"is above the limit" in told
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    return writer
+
+
+def memory(proxy, what):
+    text = pathlib.Path(f"/proc/{proxy.process.pid}/status").read_text()
+    return int(re.search(what + r":\s+(\d+)", text).group(1)) * 1024
+
+
 def test_t16_what_a_cluster_is_capable_of_is_not_what_the_proxy_offers(stage):
     async def story(a, b, proxy):
         scylla = {
@@ -109,3 +171,29 @@ def test_t16_what_a_cluster_is_capable_of_is_not_what_the_proxy_offers(stage):
             assert string(key) in body
 
     stage(story)
+
+
+def test_t23_a_custom_payload_reaches_both_clusters_and_that_of_an_answer_the_client(stage):
+    async def story(a, b, proxy):
+        client = await Client.open(proxy.port)
+        alter = "ALTER TABLE ks.t ADD w int"
+        prepared = await client.prepare(INSERT)
+        asked, told = payload_of(who=b"me", why=b""), payload_of(source=b"a node", trace=bytes(300))
+        requests = [
+            (0x07, long_bytes(INSERT.encode()) + struct.pack(">HB", 1, 0)),
+            (0x07, long_bytes(SELECT.encode()) + struct.pack(">HB", 1, 0)),
+            (0x0A, struct.pack(">H", len(prepared)) + prepared + struct.pack(">HB", 1, 0)),
+            (0x0D, struct.pack(">BHB", 0, 1, 0) + long_bytes(INSERT.encode()) + struct.pack(">HHB", 0, 1, 0)),
+            (0x07, long_bytes(alter.encode()) + struct.pack(">HB", 1, 0)),
+        ]
+        for opcode, body in requests:
+            for fake in (a, b):
+                fake.payloads, fake.payload = [], told
+            answer = await client.ask(opcode, asked + body, flags=PAYLOAD)
+            assert answer[0] == 0x08, answer
+            assert answer[1].startswith(told) and client.flags == PAYLOAD, answer
+            sides = [a] if b"SELECT" in body else [a, b]
+            assert [fake.payloads for fake in sides] == [[(opcode, asked)]] * len(sides), body
+            assert all(it.endswith((INSERT, alter)) for _, it, *_ in a.applied)
+
+    stage(story, reads={"preferred": "A"})

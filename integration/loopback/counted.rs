@@ -1,7 +1,6 @@
 //! What a worker thread counts, whom it waits for and whom it asks, over two clusters that fail as the test says.
 //!
 //! The clock is real, as in all that has sockets; deadlines are short and checks are generous.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,7 +1,6 @@
 //! What clients are told without asking, by a whole process over one node that comes and goes.
 #![allow(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     reason = "a test, with no runtime to block"
 )]
 

@@ -1,5 +1,4 @@
 //! A cluster whose nodes come back under other addresses, behind the same contact point.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;

@@ -1,7 +1,6 @@
 //! A whole process, for the tests that need one.
 #![allow(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     reason = "a test: who calls this blocks nobody"
 )]
 

@@ -1,7 +1,7 @@
 //! A process that keeps records is killed at random moments: what it was told to be durable is there.
 //!
 //! This proves the order of commit and receipt, not the disk: the page cache survives a kill.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(clippy::print_stdout, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

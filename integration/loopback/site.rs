@@ -1,5 +1,4 @@
 //! An address with a fake node behind it, or with nobody.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddr;
 use std::rc::Rc;

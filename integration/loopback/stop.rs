@@ -1,7 +1,6 @@
 //! How the process ends when it is asked to: in order, and at once when it is asked twice.
 #![allow(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     reason = "a test, with no runtime to block"
 )]
 

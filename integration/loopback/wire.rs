@@ -1,5 +1,4 @@
 //! One connection's frames, plain or in segments.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -11,7 +11,7 @@ import struct
 from segments import Segments, pack, unpack
 
 VOID = struct.pack(">i", 1)
-COMPRESSED, TRACING, WARNINGS = 0x01, 0x02, 0x08
+COMPRESSED, TRACING, PAYLOAD, WARNINGS = 0x01, 0x02, 0x04, 0x08
 UNPREPARED = 0x2500
 
 
@@ -46,6 +46,8 @@ class Fake:
         self.delays = []
         # Whether there is another page behind each.
         self.pages = False
+        # Custom payloads that came: opcode and bytes of each. And the one that answers to requests for data bring.
+        self.payloads, self.payload = [], b""
         self.applied = []
         self.texts = {}
         self.server = None
@@ -81,6 +83,10 @@ class Fake:
                 body = await reader.readexactly(length)
                 if flags & COMPRESSED:
                     body = unpack(body)
+                if flags & PAYLOAD:
+                    length = payload_length(body)
+                    self.payloads.append((opcode, body[:length]))
+                    body = body[length:]
                 if version not in self.versions:
                     content = struct.pack(">i", 0x000A) + string("Invalid or unsupported protocol version")
                     writer.write(struct.pack(">BBhBI", 0x84, 0, 0, 0x00, len(content)) + content)
@@ -103,6 +109,8 @@ class Fake:
             flags, (answer, content) = 0, await self.answer(keyspace, opcode, body, version)
         else:
             flags, answer, content = refusal[0], 0x00, dressed(*refusal)
+        if self.payload and is_data(opcode, body):
+            flags, content = flags | PAYLOAD, self.payload + content
         writer.write(struct.pack(">BBhBI", 0x80 | version, flags, stream, answer, len(content)) + content)
 
     def refused(self, opcode, body):
@@ -209,18 +217,18 @@ class Client:
     async def read(self):
         try:
             while True:
-                _, _, stream, opcode, length = struct.unpack(">BBhBI", await self.reader.readexactly(9))
+                _, self.flags, stream, opcode, length = struct.unpack(">BBhBI", await self.reader.readexactly(9))
                 self.waiting.pop(stream).set_result((opcode, await self.reader.readexactly(length)))
         except (asyncio.IncompleteReadError, OSError) as error:
             for future in self.waiting.values():
                 future.set_exception(ConnectionError(str(error)))
 
-    def ask(self, opcode, body, stream=None):
-        """On the next stream id, or on this one."""
+    def ask(self, opcode, body, stream=None, flags=0):
+        """On the next stream id, or on this one. `flags` of the last answer are kept."""
         self.last += 1
         stream = stream or self.last
         future = self.waiting[stream] = asyncio.get_running_loop().create_future()
-        self.writer.write(struct.pack(">BBhBI", self.version, 0, stream, opcode, len(body)) + body)
+        self.writer.write(struct.pack(">BBhBI", self.version, flags, stream, opcode, len(body)) + body)
         return future
 
     def query(self, text, stream=None, page=None):
@@ -283,6 +291,21 @@ def unprepared(opcode, body):
     (length,) = (0,) if at is None else struct.unpack_from(">H", body, at)
     identity = bytes(16) if at is None else body[at + 2 : at + 2 + length]
     return struct.pack(">i", UNPREPARED) + string("who?") + short_bytes(identity)
+
+
+def payload_of(**entries):
+    """A custom payload."""
+    pairs = (string(key) + long_bytes(value) for key, value in entries.items())
+    return struct.pack(">H", len(entries)) + b"".join(pairs)
+
+
+def payload_length(body):
+    """How many bytes of a body are the custom payload before it."""
+    (count,), at = struct.unpack_from(">H", body), 2
+    for _ in range(count):
+        at += 2 + struct.unpack_from(">H", body, at)[0]
+        at += 4 + max(0, struct.unpack_from(">i", body, at)[0])
+    return at
 
 
 def dressed(flags, content):

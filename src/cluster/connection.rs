@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::heard::{Asked, Tally};
 use super::host::{Host, HostId};
 use super::inflight::{Inflight, STREAMS_MAX};
-use super::{Lost, Refused, Sink};
+use super::{Limit, Lost, Refused, Sink};
 use crate::pair::Side;
 use crate::socket::{Buffers, Handler, Next, Outbox};
 use crate::wire::header::{
@@ -197,13 +197,13 @@ impl<T: Copy> Connection<T> {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<NodeStream, Refused> {
         if OUTBOX_MAX < self.unsent() {
-            return Err(Refused::Busy);
+            return Err(Refused::Busy(Limit::Unread));
         }
         let stream = self
             .inflight
             .borrow_mut()
             .take(owner)
-            .ok_or(Refused::Busy)?;
+            .ok_or(Refused::Busy(Limit::Streams))?;
         let write = |out: &mut Vec<u8>| {
             let of = (self.version, Direction::Request);
             let begun = put::begin(out, of, flags, stream.0, opcode);

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::connection::State;
-use super::{Connection, Refused};
+use super::{Connection, Limit, Refused};
 use crate::wire::Version;
 
 /// Ready connections that stay when nothing waits on them; least recently used go first.
@@ -53,7 +53,7 @@ impl<T: Copy> Keyspaces<T> {
             self.shrink();
         }
         match BOUND_MAX <= self.0.len() {
-            true => Err(Refused::Busy),
+            true => Err(Refused::Busy(Limit::Keyspaces)),
             false => Ok(()),
         }
     }
@@ -150,7 +150,8 @@ mod tests {
         let names: Vec<_> = (0..BOUND_MAX).map(|at| format!("ks{at}")).collect();
         let all: Vec<_> = names.iter().map(|it| ready(&mut keyspaces, it)).collect();
         assert_eq!(keyspaces.iter().count(), BOUND_MAX);
-        assert_eq!(dial(&mut keyspaces, "late").err(), Some(Refused::Busy));
+        let refused = dial(&mut keyspaces, "late").err();
+        assert_eq!(refused, Some(Refused::Busy(Limit::Keyspaces)));
 
         all.iter().for_each(|it| rest(it));
         assert!(knows(&mut keyspaces, "ks0"));

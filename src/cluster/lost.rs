@@ -44,12 +44,29 @@ impl Lost {
     }
 }
 
+/// What a thread may give one cluster to do; sentences that follow the cluster's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Limit {
+    /// Each keyspace has a connection of its own where messages cannot name it.
+    #[error("as many keyspaces as there may be connections for are in use")]
+    Keyspaces,
+    /// They wait for one PREPARE.
+    #[error("32,768 requests wait until the same statement is prepared")]
+    Lessons,
+    /// Of one connection.
+    #[error("all 32,768 stream ids of a connection are in use")]
+    Streams,
+    /// What waits for a node that does not read is memory of ours.
+    #[error("64 MiB of requests are not read yet")]
+    Unread,
+}
+
 /// Why a request was not even put on its way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// All stream ids are in use, or the node does not read.
-    #[error("too many requests in flight to the cluster")]
-    Busy,
+    /// The cluster has as much to do as one thread may give it.
+    #[error("too many requests in flight to the cluster: {0}")]
+    Busy(Limit),
     /// There is no connection, and the last attempt is too recent for another.
     #[error("no connection to the cluster")]
     Down,

@@ -46,7 +46,7 @@ use host::Host;
 pub use host::HostId;
 pub use hosts::Target;
 use hosts::{Hosts, Use};
-pub use lost::{Lost, Refused};
+pub use lost::{Limit, Lost, Refused};
 use prepare::{Id, Joined, Taught};
 pub use roles::Ruling;
 use topology::Topology;

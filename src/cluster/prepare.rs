@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::inflight::STREAMS_MAX;
-use super::{Connection, Lost, Refused};
+use super::{Connection, Limit, Lost, Refused};
 use crate::wire::response::result::Prepared;
 use crate::wire::{Frame, Version};
 
@@ -73,7 +73,7 @@ impl<T> Waiting<T> {
             return Err(Refused::Down);
         }
         if STREAMS_MAX <= lesson.tickets.len() {
-            return Err(Refused::Busy);
+            return Err(Refused::Busy(Limit::Lessons));
         }
         lesson.tickets.push(ticket);
         Ok(Joined::Others)
@@ -161,7 +161,8 @@ mod tests {
         for ticket in 1..STREAMS_MAX {
             assert_eq!(waiting.join(ID, ticket, WITHIN), Ok(Joined::Others));
         }
-        assert_eq!(waiting.join(ID, 0, WITHIN), Err(Refused::Busy));
+        let refused = waiting.join(ID, 0, WITHIN);
+        assert_eq!(refused, Err(Refused::Busy(Limit::Lessons)));
         assert_eq!(waiting.leave(ID).len(), STREAMS_MAX);
     }
 

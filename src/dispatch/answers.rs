@@ -10,7 +10,7 @@ use super::table::{Key, Term};
 use super::verdict::judge;
 use super::{Client, Desk, Error, Login};
 use crate::cluster::prepare::{Id, Taught};
-use crate::cluster::{Connection, Lost, Refused, Sink, Target};
+use crate::cluster::{Connection, Limit, Lost, Refused, Sink, Target};
 use crate::pair::Side;
 use crate::policy::{Report, Verdict};
 use crate::replay::apply::fingerprint;
@@ -366,6 +366,9 @@ impl<C: Client> Desk<C> {
         let Some(cluster) = self.cluster(request.login.as_ref(), side) else {
             return Err(Verdict::NotApplied);
         };
+        if !Self::may_wait(cluster, request.body.len()) {
+            return Err(self.refused(request, side, Refused::Busy(Limit::Unread)));
+        }
         let target = request.target(side, cluster.heeds_tokens());
         let way = (request.version, request.bound_to());
         let kind = (request.flags, request.opcode());
@@ -453,7 +456,8 @@ impl<C: Client> Desk<C> {
             // One node's trouble is not the cluster's.
             Refused::Down if cluster.is_some_and(|it| it.is_served()) => {}
             Refused::Down => self.report(side, Report::Strike),
-            Refused::Busy | Refused::Unsure => {}
+            Refused::Busy(limit) => request.legs[side].full = Some(limit),
+            Refused::Unsure => {}
             Refused::Role => {
                 request.legs[side].is_shut = true;
                 request.flow.forbid();

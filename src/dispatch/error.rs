@@ -1,5 +1,7 @@
 //! Why a request gets an answer of our own. `session` turns it into a CQL error.
 
+use std::borrow::Cow;
+
 use crate::wire::{Consistency, Malformed};
 
 /// What a client is told when no node's answer can be.
@@ -30,11 +32,22 @@ pub enum Error {
     /// Nothing was sent anywhere.
     #[error("no cluster can be reached; nothing was applied")]
     Unreachable,
+    /// Nothing was sent anywhere: only this cluster could have done it, or it goes to both.
+    #[error("cluster {0} is away, and this needs it; nothing was applied")]
+    Away(String),
+    /// Nothing was sent anywhere: there is too much to do.
+    #[error("cluster {cluster} takes no more requests now: {limit}; nothing was applied")]
+    Full {
+        /// Its name.
+        cluster: String,
+        /// What was reached.
+        limit: String,
+    },
     /// The replay queue takes no records, and nothing was sent.
-    #[error("a cluster is away and the replay queue cannot take the write; nothing was applied")]
+    #[error("the replay queue cannot take the write, and has to; nothing was applied")]
     QueueRefused,
-    /// Too much is going on.
-    #[error("too many requests in flight: {0}")]
+    /// Too much is going on in the proxy itself.
+    #[error("too many requests in flight: {0}; nothing was applied")]
     Busy(&'static str),
     /// A prepared id that this proxy does not know, or has forgotten.
     #[error("this prepared statement is not known here; prepare it again")]
@@ -44,7 +57,7 @@ pub enum Error {
     Malformed(#[from] Malformed),
     /// A paging state that this proxy did not make, or whose cluster cannot go on with it.
     #[error("{0}")]
-    Paging(&'static str),
+    Paging(Cow<'static, str>),
     /// A schema change that was refused, as while a cluster is away (S24), or that one cluster has, or
     /// may have, and the other has not.
     #[error("{0}")]

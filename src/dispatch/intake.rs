@@ -9,6 +9,7 @@ use super::request::{Batched, Flow, Request, What, legs};
 use super::schema::Job;
 use super::table::Term;
 use super::{Client, Desk, Error, Origin, intercept};
+use crate::cluster::Cluster;
 use crate::pair::Side;
 use crate::replay::record::Repeat;
 use crate::statement::topology::{Select, Unsupported};
@@ -25,8 +26,11 @@ const BATCH_MAX: usize = u16::MAX as usize;
 
 /// Bytes of the requests of one thread, until they are answered; one alone may be longer.
 const HELD_MAX: usize = 128 << 20;
-/// From this size on a request also waits for what the nodes have not read yet.
+/// Above this size a request also heeds what the nodes of a side have not read yet.
 const LARGE: usize = 64 << 10;
+/// Bytes that the nodes of one side have not read yet, over all connections, when a large request is to
+/// be added; one alone may be longer. What was given up waits there as well.
+const UNREAD_MAX: usize = 64 << 20;
 
 /// What a message says, before anything is decided.
 pub(super) struct Intake {
@@ -63,7 +67,7 @@ impl<C: Client> Desk<C> {
             cursor.skip_bytes_map()?;
         }
         let payload = frame.body.len() - cursor.rest().len();
-        self.has_room(origin, frame.body.len())?;
+        self.has_room(frame.body.len())?;
         let intake = match frame.header.opcode {
             Opcode::Execute => self.execute(origin, cursor)?,
             Opcode::Query => self.query(origin, cursor)?,
@@ -281,6 +285,8 @@ impl<C: Client> Desk<C> {
         self.metrics.client_request(RequestKind::Schema);
         let version = origin.version;
         let mut body = Vec::with_capacity(frame.body.len());
+        let payload = frame.body.len() - cursor.rest().len();
+        body.extend_from_slice(frame.body.get(..payload).unwrap_or_default());
         let (known, keyspace) = match &intake.what {
             What::Execute(entry) => {
                 let parameters = Execute::parse(cursor, version)?.parameters;
@@ -301,7 +307,7 @@ impl<C: Client> Desk<C> {
         let job = Job {
             version,
             body,
-            flags: frame.header.flags & !FLAG_PAYLOAD,
+            flags: frame.header.flags,
             keyspace: keyspace
                 .filter(|_| known.statement.needs_keyspace)
                 .map(str::to_owned),
@@ -313,7 +319,7 @@ impl<C: Client> Desk<C> {
         self.shared
             .jobs
             .try_send(job)
-            .map_err(|_full| Error::Busy("schema changes"))?;
+            .map_err(|_full| Error::Busy("too many schema changes wait"))?;
         let client = origin.client.clone();
         let to = (origin.version, ClientStream(frame.header.stream));
         let mut tasks = self.tasks.borrow_mut();
@@ -374,19 +380,23 @@ impl<C: Client> Desk<C> {
     /// Whether this thread may hold so many bytes more. A compressed body arrives 255 times smaller, so
     /// the bound is on what requests hold, not on what came.
     #[inline]
-    fn has_room(&self, origin: &Origin<C>, size: usize) -> Result<(), Error> {
-        let mut held = self.held.get();
-        if LARGE < size {
-            held += Side::ALL
-                .into_iter()
-                .filter_map(|side| self.cluster(origin.login.as_ref(), side))
-                .map(|it| it.unsent())
-                .sum::<usize>();
-        }
+    fn has_room(&self, size: usize) -> Result<(), Error> {
+        let held = self.held.get();
         match held == 0 || held + size <= HELD_MAX {
             true => Ok(()),
             false => Err(Error::Busy("they hold more memory than one thread may")),
         }
+    }
+
+    /// Whether a request of this size may wait for a side's nodes to read it. The other side does not
+    /// suffer from one that reads nothing.
+    #[inline]
+    pub(super) fn may_wait(cluster: &Cluster<Self>, size: usize) -> bool {
+        if size <= LARGE {
+            return true;
+        }
+        let unread = cluster.unsent();
+        unread == 0 || unread + size <= UNREAD_MAX
     }
 
     pub(super) fn wait(&self, term: Term) -> std::time::Duration {
@@ -410,9 +420,8 @@ fn pinned<C: Client>(
     let Some(state) = parameters.paging_state else {
         return Ok(None);
     };
-    let (side, _) = paging::split(state, origin.version).ok_or(Error::Paging(
-        "this paging state was not made by this proxy",
-    ))?;
+    let (side, _) = paging::split(state, origin.version)
+        .ok_or_else(|| Error::Paging("this paging state was not made by this proxy".into()))?;
     Ok(Some(side))
 }
 

@@ -9,6 +9,7 @@ use super::known::Known;
 use super::registry::Template;
 use super::request::{Flow, Held, Request, What};
 use super::{Client, Desk, Error, Login, paging};
+use crate::cluster::Limit;
 use crate::cluster::prepare::Id;
 use crate::pair::Side;
 use crate::replay::record::Repeat;
@@ -102,12 +103,66 @@ impl<C: Client> Desk<C> {
             .any(|side| request.legs[side].sent.is_some());
         match was_sent {
             true => self.unknown(request),
-            // Not OVERLOADED, which drivers repeat by themselves (S27).
-            false if request.pinned => Error::Paging(
-                "the cluster that began this paging is away; start it again from the first page",
-            ),
-            false => Error::Unreachable,
+            false => self.unsent(request),
         }
+    }
+
+    /// Why nothing was sent anywhere.
+    #[cold]
+    fn unsent(&self, request: &Request<C>) -> Error {
+        let legs = request.legs.as_ref();
+        let full = |side: Side| Some((side, legs[side].full?));
+        let full = Side::ALL.into_iter().find_map(full);
+        if request.pinned {
+            return self.no_page(request, full.map(|(_, limit)| limit));
+        }
+        if let Some((side, limit)) = full {
+            return Error::Full {
+                cluster: self.shared.names[side].clone(),
+                limit: limit.to_string(),
+            };
+        }
+        let out = self.view.get().out;
+        let mut asked = Side::ALL.into_iter().filter(|it| legs[*it].since.is_some());
+        let needed = match &request.flow {
+            Flow::Chain(_) => asked.next().or_else(|| out.iter().next()),
+            Flow::Read(read) => read.only(),
+            // It waited for its record.
+            Flow::Write(_) if asked.next().is_none() => return Error::QueueRefused,
+            Flow::Write(_) => None,
+        };
+        match needed {
+            Some(side) if self.shared.policy.is_dual() && !out.contains(!side) => {
+                Error::Away(self.shared.names[side].clone())
+            }
+            Some(_) | None => Error::Unreachable,
+        }
+    }
+
+    /// Why a paging cannot go on. Not OVERLOADED, which drivers repeat by themselves (S27).
+    fn no_page(&self, request: &Request<C>, full: Option<Limit>) -> Error {
+        let home = self.shared.policy.home();
+        let is_foreign = |side| side != home && request.consistency.is_serial();
+        let only = match &request.flow {
+            Flow::Read(read) => read.only(),
+            Flow::Chain(_) | Flow::Write(_) => None,
+        };
+        Error::Paging(match full {
+            Some(limit) => format!(
+                "the cluster that began this paging takes no more requests now: {limit}; \
+                 ask for this page again"
+            )
+            .into(),
+            None if only.is_some_and(is_foreign) => {
+                "the cluster that began this paging does not answer at a serial consistency; \
+                 start it again from the first page"
+                    .into()
+            }
+            None => {
+                "the cluster that began this paging is away; start it again from the first page"
+                    .into()
+            }
+        })
     }
 
     /// All clusters that it was for do not let its role in.

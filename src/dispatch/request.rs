@@ -9,7 +9,7 @@ use super::paging;
 use super::registry::Entry;
 use super::{Client, Login};
 use crate::cluster::prepare::Id;
-use crate::cluster::{Asked, Connection, HostId};
+use crate::cluster::{Asked, Connection, HostId, Limit};
 use crate::pair::{Pair, Side, Sides};
 use crate::policy::Verdict;
 use crate::replay::Seq;
@@ -122,6 +122,8 @@ pub(super) struct Leg {
     pub(super) verdict: Option<Verdict>,
     /// The cluster does not let the client's role in.
     pub(super) is_shut: bool,
+    /// The cluster had too much to do to take it.
+    pub(super) full: Option<Limit>,
 }
 
 impl Leg {
@@ -136,6 +138,7 @@ impl Leg {
             since: None,
             verdict: None,
             is_shut: false,
+            full: None,
         }
     }
 }

@@ -24,7 +24,11 @@ pub(super) const fn code(error: &Error) -> i32 {
         // A page that cannot be had: the application starts its query again, the driver must not
         // ask for the same page again by itself. No answer of one needed is never repeated.
         Error::ReadTimeout { .. } | Error::Paging(_) => code::READ_TIMEOUT,
-        Error::Unreachable | Error::QueueRefused | Error::Busy(_) => code::OVERLOADED,
+        Error::Away(_)
+        | Error::Busy(_)
+        | Error::Full { .. }
+        | Error::QueueRefused
+        | Error::Unreachable => code::OVERLOADED,
         Error::Unprepared(_) => code::UNPREPARED,
         Error::Malformed(_) => code::PROTOCOL_ERROR,
         Error::SchemaRefused(_) | Error::Invalid(_) => code::INVALID,
@@ -55,7 +59,9 @@ pub(super) fn put(out: &mut Vec<u8>, error: &Error, version: Version) {
             error::put_write_timeout(out, &sentence, Consistency::ONE, NONE_OF_ONE, of);
         }
         Error::Node { .. }
+        | Error::Away(_)
         | Error::Unreachable
+        | Error::Full { .. }
         | Error::QueueRefused
         | Error::Busy(_)
         | Error::Malformed(_)
@@ -133,15 +139,25 @@ mod tests {
             fields.extend_from_slice(write_type.as_bytes());
             fields
         };
+        let full = Error::Full {
+            cluster: "A".to_owned(),
+            limit: "all stream ids are in use".to_owned(),
+        };
         let read = |at| vec![0, at, 0, 0, 0, 0, 0, 0, 0, 1, 0];
         let cases = [
             (write("SIMPLE"), 0x1100, timeout("SIMPLE")),
             (write("UNLOGGED_BATCH"), 0x1100, timeout("UNLOGGED_BATCH")),
             (Error::ReadTimeout { consistency }, 0x1200, read(6)),
-            (Error::Paging("the page's cluster is away"), 0x1200, read(1)),
+            (
+                Error::Paging("the page's cluster is away".into()),
+                0x1200,
+                read(1),
+            ),
             (Error::Unreachable, 0x1001, vec![]),
             (Error::QueueRefused, 0x1001, vec![]),
-            (Error::Busy("the proxy's table is full"), 0x1001, vec![]),
+            (Error::Away("A".to_owned()), 0x1001, vec![]),
+            (full, 0x1001, vec![]),
+            (Error::Busy("too many schema changes wait"), 0x1001, vec![]),
             (Error::Unprepared(vec![7, 8]), 0x2500, vec![0, 2, 7, 8]),
             (Error::Malformed(Malformed::NotUtf8), 0x000A, vec![]),
             (Error::SchemaRefused("later".to_owned()), 0x2200, vec![]),

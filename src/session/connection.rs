@@ -366,6 +366,7 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
         match reply {
             Reply::Pass(frame) => self.pass(frame),
             Reply::Ready(coding) => {
+                self.stay.sessions.recognise(session);
                 session.put(to, 0, Opcode::Ready, |_body| {});
                 self.start(to.0, coding);
                 return Next::Return;
@@ -378,6 +379,7 @@ impl<R: Requests<Outlet>> Conversation<'_, R> {
                 return Next::Return;
             }
             Reply::Check(Credentials { username, password }) => {
+                self.stay.sessions.recognise(session);
                 self.claim = Some(Claim {
                     to,
                     username: username.to_owned(),

@@ -18,6 +18,8 @@ use crate::wire::{Coding, Compression, Cursor, Frame, Malformed, Opcode, Version
 const FLAGS_KNOWN: u8 = FLAG_BETA | FLAG_COMPRESSED | FLAG_PAYLOAD | FLAG_TRACING | FLAG_WARNINGS;
 /// Flags that mean something to dispatch.
 const FLAGS_PASSED: u8 = FLAG_PAYLOAD | FLAG_TRACING;
+/// Messages before READY. Drivers need three; some say OPTIONS several times.
+const MESSAGES_MAX: u8 = 16;
 /// The lowest CQL that the native protocol carries.
 const CQL_MAJOR_MIN: u32 = 3;
 
@@ -26,6 +28,8 @@ const CQL_MAJOR_MIN: u32 = 3;
 pub(super) struct Handshake {
     /// Whether clients have to log in.
     logs_in: bool,
+    /// Messages that came before READY.
+    said: u8,
     stage: Stage,
 }
 
@@ -67,6 +71,9 @@ pub(super) enum Refusal {
     /// Compressed, and no compression was agreed on.
     #[error("Received a compressed frame, but no compression was negotiated")]
     Compressed,
+    /// All that may come before READY has come.
+    #[error("Too many messages before READY")]
+    Chatter,
     /// A compression that is not offered.
     #[error("Unknown compression algorithm: {0}")]
     Compression(String),
@@ -124,7 +131,8 @@ impl Refusal {
     /// Whether the connection closes after the answer.
     pub(super) const fn is_fatal(&self) -> bool {
         match self {
-            Self::Compressed
+            Self::Chatter
+            | Self::Compressed
             | Self::Credentials(_)
             | Self::Denied(_)
             | Self::Flags(_)
@@ -167,6 +175,7 @@ impl Handshake {
     pub(super) const fn new(logs_in: bool) -> Self {
         Self {
             logs_in,
+            said: 0,
             stage: Stage::Greeting,
         }
     }
@@ -198,8 +207,8 @@ impl Handshake {
         self.judge_version(frame.header.version, version_max)?;
         judge_flags(&frame)?;
         match self.stage {
-            Stage::Greeting => return self.greet(&frame),
-            Stage::Authenticating(_) => return identify(&frame),
+            Stage::Greeting => return self.count().and_then(|()| self.greet(&frame)),
+            Stage::Authenticating(_) => return self.count().and_then(|()| identify(&frame)),
             Stage::Ready(_) => {}
         }
         match frame.header.opcode {
@@ -215,6 +224,14 @@ impl Handshake {
             Opcode::Startup => Err(Refusal::Started),
             Opcode::AuthResponse => Err(Refusal::Unasked),
             answer => Err(Refusal::Unexpected(label(answer))),
+        }
+    }
+
+    fn count(&mut self) -> Result<(), Refusal> {
+        self.said = self.said.saturating_add(1);
+        match self.said <= MESSAGES_MAX {
+            true => Ok(()),
+            false => Err(Refusal::Chatter),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Config;
+use super::strangers::STRANGERS_MAX;
 use crate::telemetry::Throttle;
 
 /// Connections that the kernel holds for us.
@@ -34,6 +35,8 @@ const UNTAKEN: Duration = Duration::from_secs(120);
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) seat: Seat,
+    /// Of its worker's clients so many may be strangers.
+    pub(super) strangers_max: usize,
 }
 
 /// A client's place among those of its worker, free again once dropped.
@@ -169,8 +172,12 @@ impl Acceptor {
             return;
         };
         let door = &self.doors[at];
-        let seat = Seat::take(&door.taken);
-        if door.arrivals.send(Arrival { stream, seat }).await.is_err() {
+        let arrival = Arrival {
+            stream,
+            seat: Seat::take(&door.taken),
+            strangers_max: strangers_max(self.clients_max, self.doors.len()),
+        };
+        if door.arrivals.send(arrival).await.is_err() {
             // Its thread has ended: the others go on.
             self.doors.remove(at);
         }
@@ -192,6 +199,12 @@ impl Acceptor {
     fn admit(&mut self, cause: &'static str) -> Option<u64> {
         self.throttle.admit(cause, Instant::now().into_std())
     }
+}
+
+/// How many of one worker's clients may be strangers: together they never take more than half of the seats.
+fn strangers_max(clients_max: usize, workers: usize) -> usize {
+    let share = clients_max / 2 / workers.max(1);
+    share.clamp(1, STRANGERS_MAX)
 }
 
 /// Returns once it is said so, or nobody is left to say it.

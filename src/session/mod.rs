@@ -20,6 +20,7 @@ mod outlet;
 mod serve;
 mod sessions;
 mod state;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod users;

@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub(super) state: RefCell<State>,
     /// Its place in the registry.
     pub(super) place: Cell<usize>,
+    /// It has not said who it is.
+    pub(super) is_stranger: Cell<bool>,
     /// Bytes put since the outbox was empty.
     backlog: Cell<usize>,
     /// What its answers usually take, in bytes: the largest of late.
@@ -52,6 +54,7 @@ impl Session {
             outbox: Outbox::default(),
             state: RefCell::new(State::new()),
             place: Cell::new(0),
+            is_stranger: Cell::new(false),
             backlog: Cell::new(0),
             usual: Cell::new(0),
             was_paused: Cell::new(false),

@@ -66,11 +66,15 @@ fn seat<R: Requests<Outlet>>(
     sessions: &Rc<Sessions>,
     requests: &Rc<R>,
 ) {
-    let Arrival { stream, seat } = arrival;
+    let Arrival {
+        stream,
+        seat,
+        strangers_max,
+    } = arrival;
     let dialled = stream.local_addr();
     match dialled.and_then(|dialled| Ok((dialled, TcpStream::from_std(stream)?))) {
         Ok((dialled, stream)) => {
-            let stay = Stay::new(sessions, requests, dialled);
+            let stay = Stay::new(sessions, requests, (dialled, strangers_max));
             tasks.spawn_local(async move {
                 converse(stream, stay).await;
                 drop(seat);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::outlet::{Outlet, Session};
+use super::strangers::Strangers;
 use super::{Config, Door, Requests};
 use crate::socket::tls;
 use crate::telemetry::Throttle;
@@ -29,6 +30,7 @@ pub struct Sessions {
     pub(super) door: Door,
     version_max: Cell<Version>,
     open: RefCell<Vec<Weak<Session>>>,
+    strangers: RefCell<Strangers>,
     /// Told to close and asked again at the next sweep, and the one after.
     closing: RefCell<[Vec<Weak<Session>>; 2]>,
     throttle: RefCell<Throttle>,
@@ -55,6 +57,7 @@ impl Sessions {
             door,
             version_max: Cell::new(version_max),
             open: RefCell::default(),
+            strangers: RefCell::default(),
             closing: RefCell::default(),
             throttle: RefCell::new(Throttle::new(LOG_EVERY)),
         })
@@ -184,13 +187,32 @@ impl Sessions {
         }
     }
 
-    fn enter(&self, session: &Rc<Session>) {
+    /// Somebody comes; of more than so many strangers the one that has waited longest is hung up on.
+    fn enter(&self, session: &Rc<Session>, strangers_max: usize) {
         let mut open = self.open.borrow_mut();
         session.place.set(open.len());
         open.push(Rc::downgrade(session));
+        drop(open);
+        let crowded = self.strangers.borrow_mut().enter(session, strangers_max);
+        let Some(longest) = crowded else { return };
+        longest.outbox.abort();
+        if let Some(suppressed) = self.admit("strangers") {
+            tracing::warn!(
+                suppressed,
+                strangers_max,
+                "too many clients are not through their handshake: \
+                 the one that has waited longest is hung up on"
+            );
+        }
+    }
+
+    /// A client is through its handshake, or somebody is asked about it.
+    pub(super) fn recognise(&self, session: &Session) {
+        self.strangers.borrow_mut().leave(session);
     }
 
     fn leave(&self, session: &Session) {
+        self.recognise(session);
         let mut open = self.open.borrow_mut();
         let place = session.place.get();
         open.swap_remove(place);
@@ -208,9 +230,13 @@ pub(super) struct Stay<R: Requests<Outlet>> {
 }
 
 impl<R: Requests<Outlet>> Stay<R> {
-    pub(super) fn new(sessions: &Rc<Sessions>, requests: &Rc<R>, dialled: SocketAddr) -> Self {
+    pub(super) fn new(
+        sessions: &Rc<Sessions>,
+        requests: &Rc<R>,
+        (dialled, strangers_max): (SocketAddr, usize),
+    ) -> Self {
         let session = Session::new(requests, dialled);
-        sessions.enter(&session);
+        sessions.enter(&session, strangers_max);
         requests.metrics().client_connected();
         Self {
             session,

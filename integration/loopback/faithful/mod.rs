@@ -7,7 +7,6 @@
 //! - a prepared id, which is each node's own, and with it the id of the columns that the client knows;
 //! - the flag that leaves columns out of an EXECUTE's rows, which may be cleared;
 //! - the tag before a paging state, which is the proxy's own.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod ask;
 mod judge;

@@ -1,5 +1,4 @@
 //! Clients that act as roles of their own: who is let in, whose connections they use, and how many.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod node;
 mod outages;

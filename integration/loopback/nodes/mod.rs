@@ -1,5 +1,4 @@
 //! A cluster of several nodes: who gets a request, and what happens when one of them dies.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod keyspaces;
 mod shards;

@@ -1,5 +1,4 @@
 //! What versions and clusters that differ mean for one client, and must not mean for the others.
-#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod client;
 mod node;

@@ -87,6 +87,12 @@ impl Read {
             .collect()
     }
 
+    /// The side that alone could answer it, if it was for one.
+    #[must_use]
+    pub fn only(&self) -> Option<Side> {
+        self.plan.then.is_none().then_some(self.plan.first)
+    }
+
     /// Whether the client has been answered.
     #[must_use]
     pub const fn is_over(&self) -> bool {

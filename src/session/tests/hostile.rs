@@ -1,9 +1,13 @@
 //! T12: Bytes of strangers: an error or a closed connection, and nobody else's trouble.
 
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::support::{bytes, config, frame, house, options, query, startup};
+use super::support::{bytes, config, frame, house, in_flight, options, query, startup};
 use crate::session::Config;
+use crate::session::outlet::Session;
+use crate::session::strangers::Strangers;
 use crate::wire::{Opcode, Version};
 
 #[tokio::test]
@@ -177,6 +181,87 @@ async fn whoever_is_not_ready_in_time_is_let_go() {
             }
             client.closed().await;
             house.holds(0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_says_nothing_keeps_nobody_out_and_takes_half_of_the_seats_at_most() {
+    let eight = Config {
+        clients_max: in_flight(8),
+        ..config()
+    };
+    house(eight, async |house| {
+        let mut guests = [
+            house.started(Version::V4).await,
+            house.started(Version::V4).await,
+        ];
+        let mut crowd = VecDeque::new();
+        for _ in 0..4 {
+            crowd.push_back(house.client().await);
+        }
+        house.holds(6).await;
+        for round in 0..20 {
+            crowd.push_back(house.client().await);
+            // Who has waited longest makes room.
+            crowd.pop_front().unwrap().closed().await;
+            house.holds(6).await;
+            let mut newcomer = house.started(Version::V4).await;
+            newcomer.send(&query(1, "let in")).await;
+            assert_eq!(newcomer.answer().await.text(), "let in", "round {round}");
+            // It made another one leave.
+            crowd.pop_front().unwrap().closed().await;
+            drop(newcomer);
+            crowd.push_back(house.client().await);
+            house.holds(6).await;
+        }
+        for guest in &mut guests {
+            guest.send(&query(1, "served")).await;
+            assert_eq!(guest.answer().await.text(), "served");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_says_who_it_is_makes_room_for_others_and_is_not_hung_up_on() {
+    house(config(), async |house| {
+        let sessions: Vec<_> = (0..4)
+            .map(|_| Session::new(&house.echo, house.address))
+            .collect();
+        let mut strangers = Strangers::default();
+        assert!(strangers.enter(&sessions[0], 2).is_none());
+        assert!(strangers.enter(&sessions[1], 2).is_none());
+        strangers.leave(&sessions[0]);
+        strangers.leave(&sessions[0]);
+        assert!(strangers.enter(&sessions[2], 2).is_none(), "two wait");
+        let longest = strangers.enter(&sessions[3], 2).expect("three wait");
+        assert!(Rc::ptr_eq(&longest, &sessions[1]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn options_may_be_asked_several_times_before_ready_but_not_for_ever() {
+    house(config(), async |house| {
+        let mut patient = house.client().await;
+        patient.send(&options(1).repeat(12)).await;
+        for _ in 0..12 {
+            assert_eq!(patient.answer().await.opcode, 0x06);
+        }
+        patient.start(Version::V4).await;
+        let mut chatterer = house.client().await;
+        chatterer.send(&options(1).repeat(20)).await;
+        for _ in 0..16 {
+            assert_eq!(chatterer.answer().await.opcode, 0x06);
+        }
+        let told = chatterer.answer().await.error();
+        assert_eq!(told, (0x000A, "Too many messages before READY".to_owned()));
+        chatterer.closed().await;
+        patient.send(&options(1).repeat(40)).await;
+        for _ in 0..40 {
+            assert_eq!(patient.answer().await.opcode, 0x06, "after READY");
         }
     })
     .await;

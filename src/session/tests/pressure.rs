@@ -102,7 +102,7 @@ async fn answers_to_a_client_that_left_are_dropped() {
 #[tokio::test]
 async fn whoever_does_not_take_its_last_words_is_cut_off_at_the_second_sweep() {
     house(config(), async |house| {
-        let stay = Stay::new(&house.sessions, &house.echo, house.address);
+        let stay = Stay::new(&house.sessions, &house.echo, (house.address, 1));
         house.sessions.expect_end(&stay.session);
         house.sessions.sweep();
         assert!(!stay.session.outbox.is_closed());
