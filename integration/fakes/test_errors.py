@@ -234,12 +234,10 @@ def of_schema(said):
 
 
 def of_unknown(said):
-    """B is asked what A accepted. What only A took is an error, and never replayed."""
+    """B is asked what A accepted. What only A took is ambiguous whatever B says (S15), and never replayed."""
     if "A" in said:
         return Expected(WRITE_OF_NOBODY[said["A"]], "A", has="", gave="A")
-    if said["B"] == REFUSED:
-        return Expected(WHOLE, "B", has="A", gave="B", diverged="B")
-    return Expected(WRITE_TIMEOUT, "", has="A", gave="B")
+    return Expected(WRITE_TIMEOUT, "", has="A", gave="B", diverged="B" if said["B"] == REFUSED else "")
 
 
 def others(sides):

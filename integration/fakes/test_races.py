@@ -128,3 +128,30 @@ def test_a_truncate_waits_for_writes_that_may_be_owed_yet(stage):
         assert is_error(truncated) or texts[-1] == "TRUNCATE ks.t", texts
 
     stage(story)
+
+
+def test_an_application_of_one_statement_does_not_wait_for_a_late_cluster_for_ever(stage):
+    async def story(a, b, proxy):
+        client = await Client.open(proxy.port)
+        b.applied_after, opened, answers = 1.2, asyncio.Event(), []
+
+        async def write():
+            while not opened.is_set():
+                answers.append(client.query(INSERT))
+                await asyncio.sleep(0.05)
+
+        writes = asyncio.create_task(write())
+        await asyncio.sleep(2)
+        # From now on each answer of B comes after its write was given up, but they do come: B is not silent.
+        b.applied_after = 2
+        for _ in range(150):
+            await asyncio.sleep(0.1)
+            if await asyncio.to_thread(proxy.metric, "helix_circuit_breaker_state", cluster="B") == 2:
+                break
+        else:
+            raise AssertionError("the breaker of B did not open")
+        opened.set()
+        await writes
+        assert set(await asyncio.gather(*answers)) == {(0x08, VOID)}
+
+    stage(story, failover={"reset_after": "60s"})
