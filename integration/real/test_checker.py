@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from checker import CheckFailed, check, dump
+from checker import CheckFailed, check, check_table, dump
 from load import KEYSPACE, Load
 
 KEYS = {"cells": ("id",), "lines": ("id", "line")}
@@ -70,3 +70,22 @@ def test_a_difference_between_the_clusters_is_found(a, b, log):
 def test_an_answer_that_never_came_is_found(a, log):
     log.unanswered = 1
     assert faults_of(a, a, log) == ["I13 1 requests were never answered"]
+
+
+def test_rows_timestamps_and_columns_of_any_table_are_compared(a, b):
+    for node in (a, b):
+        node.execute(f"CREATE TABLE {KEYSPACE}.judged (id int PRIMARY KEY, v text)")
+        node.execute(f"INSERT INTO {KEYSPACE}.judged (id, v) VALUES (1, 'same') USING TIMESTAMP 1000")
+    assert check_table(a, b, KEYSPACE, "judged") == 1
+    for text in (
+        f"INSERT INTO {KEYSPACE}.judged (id, v) VALUES (1, 'same') USING TIMESTAMP 1001",
+        f"INSERT INTO {KEYSPACE}.judged (id, v) VALUES (2, 'more') USING TIMESTAMP 1000",
+        f"ALTER TABLE {KEYSPACE}.judged ADD w text",
+    ):
+        b.execute(text)
+        with pytest.raises(CheckFailed):
+            check_table(a, b, KEYSPACE, "judged")
+        a.execute(text)
+        check_table(a, b, KEYSPACE, "judged")
+    for node in (a, b):
+        node.execute(f"DROP TABLE {KEYSPACE}.judged")

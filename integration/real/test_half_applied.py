@@ -3,9 +3,14 @@
 import time
 import uuid
 
-from checker import check
-from load import KEYSPACE, Load
+from checker import check, check_table
+from load import KEYSPACE, Load, Log
 
+WRITE_TIMEOUT = 1.5
+# Later than any deadline of the proxy, that of its probes too.
+LATE = 3.0
+# Two busy cores, two JVMs, and a Python client that measures: what is not the proxy's.
+SLACK = 1.5
 DRAIN_SECONDS_MAX = 60
 PARK_SECONDS_MAX = 60
 
@@ -26,11 +31,12 @@ def dead_letters(proxy):
     return proxy.status()["replay"]["dead_letters"]
 
 
-def warm(session, proxy, b):
+def warm(session, proxy, b, log):
     """Until a live write reached B over this session's way: connections are opened on demand."""
     proxy.wait_cluster("B", lambda it: it["connected"] and it["state"] == "closed", 30)
     for n in range(30):
         session.execute(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES ('warm', '{n}')")
+        log.wrote("warm", str(n))
         row = cell(b, "warm")
         if row and row[0] == str(n) and proxy.owed() == 0:
             return
@@ -39,19 +45,21 @@ def warm(session, proxy, b):
 
 
 def test_a_write_that_b_applied_unheard_is_replayed_without_change(a, b, faults, start_proxy, connect, tell):
-    proxy = start_proxy(b=faults.contact_point)
+    proxy, log = start_proxy(b=faults.contact_point), Log()
     for stamped in (True, False):
         session = connect(proxy)
         session.use_client_timestamp = stamped
         insert = session.prepare(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES (?, ?)")
         session.execute(insert, ("prepared", "everywhere"))
-        warm(session, proxy, b)
+        log.wrote("prepared", "everywhere")
+        warm(session, proxy, b, log)
         id = f"unheard-{stamped}"
 
         faults.hold_answers()
         started = time.monotonic()
         session.execute(insert, (id, "applied"))
         took = time.monotonic() - started
+        log.wrote(id, "applied")
         eventually(lambda: cell(b, id) is not None, 5, "B applied it")
         applied = cell(b, id)
         owed = proxy.owed()
@@ -61,6 +69,7 @@ def test_a_write_that_b_applied_unheard_is_replayed_without_change(a, b, faults,
         tell(f"acknowledged after {took:.2f} s with {owed} owed, drained in {drained:.1f} s")
         assert 1 <= owed
         assert cell(a, id) == cell(b, id) == applied
+    tell(check(a, b, log))
     assert dead_letters(proxy) == 0
 
 
@@ -75,6 +84,36 @@ def test_answers_lost_under_load(a, b, faults, start_proxy, tell):
     drained = proxy.wait_drained(DRAIN_SECONDS_MAX)
     tell(f"drained in {drained:.1f} s; {check(a, b, load.log)}")
     assert load.log.errors("write") == []
+
+
+def test_a_slow_b_costs_nothing_once_its_breaker_is_open(a, b, faults, start_proxy, tell):
+    """It does all that it is asked, and says so when nobody waits any more."""
+    proxy = start_proxy(b=faults.contact_point)
+    with Load(proxy.port) as load:
+        time.sleep(2)
+        faults.delay_answers(LATE)
+        slow = time.monotonic()
+        opening = proxy.wait_cluster("B", lambda it: it["state"] == "open", 10)
+        opened = time.monotonic()
+        time.sleep(6)
+        assert proxy.status()["clusters"]["B"]["state"] != "closed"
+        assert 0 < proxy.status()["replay"]["owed"]["B"]
+        faults.delay_answers(0)
+        healed = time.monotonic()
+        proxy.wait_cluster("B", lambda it: it["state"] == "closed", 30)
+        time.sleep(2)
+    texts = {write.text for writes in load.log.cells.values() for write in writes}
+    tell(f"{len(texts)} texts; breaker open after {opening:.1f} s")
+    tell(f"before: {load.log.latencies('write', until=slow)}")
+    tell(f"until the breaker opened: {load.log.latencies('write', slow, opened)}")
+    tell(f"breaker open: {load.log.latencies('write', opened, healed)}")
+    drained = proxy.wait_drained(DRAIN_SECONDS_MAX)
+    tell(f"drained in {drained:.1f} s; {check(a, b, load.log)}")
+    assert 4 <= len(texts)
+    assert load.log.errors("write") == load.log.errors("read") == []
+    assert load.log.latencies("write").worst <= WRITE_TIMEOUT + SLACK
+    assert load.log.latencies("write", opened, healed).at(0.99) < WRITE_TIMEOUT / 2
+    assert dead_letters(proxy) == 0
 
 
 def test_answers_that_come_late_reach_nobody_else(a, b, faults, start_proxy, tell):
@@ -115,6 +154,8 @@ def make_not_repeatable(a, b):
     for node in (a, b):
         for text in NOT_REPEATABLE:
             node.execute(text)
+        for table in ("counts", "lists"):
+            node.execute(f"TRUNCATE {KEYSPACE}.{table}")
 
 
 def count(node, id):
@@ -145,13 +186,13 @@ def test_counters_and_lists_applied_unheard_are_parked_and_not_repeated(a, b, fa
     make_not_repeatable(a, b)
     # The breaker stays closed: the second one too must go out to B before its answer is lost.
     proxy = start_proxy(b=faults.contact_point, failover={"threshold": 100})
-    session = connect(proxy)
+    session, log = connect(proxy), Log()
     id = f"unheard-{uuid.uuid4()}"
     for parked, (text, values) in enumerate([
         (f"UPDATE {KEYSPACE}.counts SET n = n + 1 WHERE id = %s", (id,)),
         (f"UPDATE {KEYSPACE}.lists SET l = l + %s WHERE id = %s", (["x"], id)),
     ]):
-        warm(session, proxy, b)
+        warm(session, proxy, b, log)
         faults.hold_answers()
         try:
             session.execute(text, values)
@@ -163,6 +204,9 @@ def test_counters_and_lists_applied_unheard_are_parked_and_not_repeated(a, b, fa
 
     assert count(a, id) == count(b, id) == 1
     assert listed(a, id) == listed(b, id) == ["x"]
+    check_table(a, b, KEYSPACE, "counts")
+    check_table(a, b, KEYSPACE, "lists")
+    tell(check(a, b, log))
     code, out, _ = proxy.command("dlq", "list")
     assert code == 0
     tell(out.strip().replace("\n", "\n    "))
@@ -172,7 +216,9 @@ def test_counters_and_lists_applied_unheard_are_parked_and_not_repeated(a, b, fa
 def test_counters_and_lists_that_b_surely_missed_are_applied_once_or_parked(a, b, faults, start_proxy, connect, tell):
     make_not_repeatable(a, b)
     proxy = start_proxy(b=faults.contact_point)
-    session = connect(proxy)
+    session, log = connect(proxy), Log()
+    session.execute(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES ('before', 'both')")
+    log.wrote("before", "both")
     id = f"missed-{uuid.uuid4()}"
     faults.refuse()
     send_all(session, id)
@@ -185,6 +231,7 @@ def test_counters_and_lists_that_b_surely_missed_are_applied_once_or_parked(a, b
     assert count(a, id) == len(listed(a, id)) == 2
     assert count(b, id) <= 2 and len(listed(b, id)) <= 2
     assert missing == dead_letters(proxy)
+    check(a, b, log)
 
 
 # -- poison ----------------------------------------------------------------------------------
@@ -195,13 +242,14 @@ def test_a_dropped_table_goes_to_the_dead_letters_and_blocks_nobody(a, b, faults
     for node in (a, b):
         node.execute(f"CREATE TABLE {KEYSPACE}.{name} (id text PRIMARY KEY, v text)")
     proxy = start_proxy(b=faults.contact_point, replay={"divergence_grace": "5s"})
-    session = connect(proxy)
+    session, log = connect(proxy), Log()
     doomed = session.prepare(f"INSERT INTO {KEYSPACE}.{name} (id, v) VALUES (?, ?)")
     sound = session.prepare(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES (?, ?)")
     faults.refuse()
     for n in range(20):
         session.execute(doomed, (f"k{n}", "gone"))
         session.execute(sound, (f"k{n}", "kept"))
+        log.wrote(f"k{n}", "kept")
     for node in (a, b):
         node.execute(f"DROP TABLE {KEYSPACE}.{name}")
     healed = time.monotonic()
@@ -210,7 +258,7 @@ def test_a_dropped_table_goes_to_the_dead_letters_and_blocks_nobody(a, b, faults
     eventually(lambda: all(cell(a, f"k{n}") == cell(b, f"k{n}") for n in range(20)), DRAIN_SECONDS_MAX, "the rest")
     tell(f"the sound ones were through after {time.monotonic() - healed:.1f} s")
     eventually(lambda: dead_letters(proxy) == 20 and proxy.owed() == 0, PARK_SECONDS_MAX, "20 dead letters")
-    tell(f"the poisoned ones were parked after {time.monotonic() - healed:.1f} s")
+    tell(f"the poisoned ones were parked after {time.monotonic() - healed:.1f} s; {check(a, b, log)}")
     code, out, _ = proxy.command("dlq", "list")
     assert code == 0 and name in out
     assert "gone" not in out, "values of the client do not belong into a list"

@@ -11,7 +11,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.protocol import OverloadedErrorMessage
 
 from checker import check
-from load import KEYSPACE, KINDS, Load
+from load import KEYSPACE, KINDS, Load, Log
 
 WRITE_TIMEOUT = 1.5
 READ_TIMEOUT = 10.0
@@ -208,7 +208,9 @@ def test_the_preferred_cluster_stopped_under_point_reads(a, b, start_proxy, conn
     """No write strikes for them: the silence that three reads met must be enough."""
     proxy = start_proxy(reads={"preferred": "A"})
     session = connect(proxy)
+    log = Log()
     session.execute(f"INSERT INTO {KEYSPACE}.cells (id, v) VALUES ('stopped', 'there')")
+    log.wrote("stopped", "there")
     read = session.prepare(f"SELECT v FROM {KEYSPACE}.cells WHERE id = ?")
     seconds = []
     a.pause()
@@ -223,6 +225,7 @@ def test_the_preferred_cluster_stopped_under_point_reads(a, b, start_proxy, conn
     tell(f"{waited} of {len(seconds)} reads waited for the stopped cluster, the longest {max(seconds):.2f} s")
     assert waited <= STRIKES_MAX
     proxy.wait_cluster("A", lambda it: it["state"] == "closed", 30)
+    check(a, b, log)
 
 
 def test_t1_each_cluster_away_once(a, b, start_proxy, tell):

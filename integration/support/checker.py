@@ -1,5 +1,7 @@
 """The one judge of every test on real clusters: `check(a, b, log)` after faults have healed and the queue is drained.
 
+A table of the test's own is compared by `check_table(a, b, keyspace, table)`: I3 without the tombstones.
+
 I1   every acknowledged write is on both, with its value and timestamp, or overwritten by a later one
 I2   follows: an acknowledgement that was neither applied nor queued is missing on a side
 I3   same rows, cells and timestamps on both; tombstones too, tried by writing something older under each of them
@@ -75,6 +77,34 @@ def check(a, b, log, *, stale_between=(0.0, 0.0)):
     if faults:
         raise CheckFailed(faults)
     return Report(log.count(ACKED), log.count(MAYBE), log.count(REFUSED), log.count(ACKED, "read"), len(cells_a), tried)
+
+
+def check_table(a, b, keyspace, table):
+    """Raises CheckFailed unless its columns, rows and timestamps are the same on both; the number of rows otherwise."""
+    columns, theirs = columns_of(a, keyspace, table), columns_of(b, keyspace, table)
+    name = f'{keyspace}."{table}"'
+    if columns != theirs or not columns:
+        raise CheckFailed([f"I3 {name}: {a} has the columns {columns}, {b} has {theirs}"])
+    mine, others = (rows_of(node, keyspace, table, columns) for node in (a, b))
+    faults = [f"I3 {name}: only {a} has {row}" for row in mine if row not in others]
+    faults += [f"I3 {name}: only {b} has {row}" for row in others if row not in mine]
+    if faults or len(mine) != len(others):
+        raise CheckFailed(faults or [f"I3 {name}: {len(mine)} rows on {a}, {len(others)} on {b}"])
+    return len(mine)
+
+
+def columns_of(node, keyspace, table):
+    text = "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = %s AND table_name = %s"
+    return sorted((row.column_name, row.kind, row.type) for row in node.execute(text, (keyspace, table)))
+
+
+def rows_of(node, keyspace, table, columns):
+    """Values and timestamps as text: equal servers give equal text."""
+    names = [f'"{name}"' for name, _, _ in columns]
+    timed = [name for name, kind, type_ in columns if kind in ("regular", "static") and type_ != "counter"]
+    times = [f'writetime("{name}")' for name in timed]
+    found = node.execute(f'SELECT {", ".join(names + times)} FROM "{keyspace}"."{table}"')
+    return sorted(repr(tuple(row)) for row in found)
 
 
 # -- what is there ---------------------------------------------------------------------------

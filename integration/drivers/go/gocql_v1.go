@@ -14,12 +14,16 @@ type (
 )
 
 var (
-	LoggedBatch   = gocql.LoggedBatch
-	UnloggedBatch = gocql.UnloggedBatch
-	CounterBatch  = gocql.CounterBatch
-	ErrNotFound   = gocql.ErrNotFound
-	Unset         = gocql.UnsetValue
-	NewCluster    = gocql.NewCluster
-	ParseUUID     = gocql.ParseUUID
-	Snappy        = gocql.SnappyCompressor{}
+	LoggedBatch    = gocql.LoggedBatch
+	UnloggedBatch  = gocql.UnloggedBatch
+	CounterBatch   = gocql.CounterBatch
+	ErrNotFound    = gocql.ErrNotFound
+	Unset          = gocql.UnsetValue
+	NewCluster     = gocql.NewCluster
+	NewTraceWriter = gocql.NewTraceWriter
+	ParseUUID      = gocql.ParseUUID
+	Snappy         = gocql.SnappyCompressor{}
 )
+
+// vectors does nothing: to this driver a vector is a custom type that it can neither write nor read.
+func vectors(*Session) {}

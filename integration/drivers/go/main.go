@@ -2,10 +2,14 @@
 //
 //	driver HOST:PORT [snappy]
 //
+// Near the end it says "failover" and waits for a line on its standard input: whoever runs it may take a server away.
+//
 // Built with `-tags v1` it uses github.com/gocql/gocql, else github.com/apache/cassandra-gocql-driver/v2.
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"math/big"
 	"net"
@@ -20,8 +24,12 @@ import (
 )
 
 const (
-	rows = 257
-	page = 50
+	rows   = 257
+	page   = 50
+	rounds = 5
+	// A server writes the events of a trace after its answer.
+	tracePolls = 200
+	tracePause = 50 * time.Millisecond
 )
 
 func say(name string, seen ...any) {
@@ -204,12 +212,7 @@ func batches(session *Session) {
 		must(session.ExecuteBatch(batch), "batch")
 	}
 	for _, id := range []int{10, 11} {
-		found, iter := []string{}, session.Query("SELECT v FROM "+keyspace+".pages WHERE id = ?", id).Iter()
-		for v := ""; iter.Scan(&v); {
-			found = append(found, v)
-		}
-		must(iter.Close(), "batch rows")
-		say("batch", id, found)
+		say("batch", id, values(session, id))
 	}
 	counter := session.NewBatch(CounterBatch)
 	for step := int64(1); step <= 3; step++ {
@@ -244,6 +247,39 @@ func odds(session *Session) {
 	say("big value", back == large)
 }
 
+// tracedIDs is what the driver was told of requests that were traced.
+type tracedIDs [][]byte
+
+func (ids *tracedIDs) Trace(id []byte) { *ids = append(*ids, append([]byte{}, id...)) }
+
+func traces(session *Session) {
+	insert, asked := "INSERT INTO "+keyspace+".pages (id, n, v) VALUES (?, 1, 'traced')", &tracedIDs{}
+	must(session.Query(insert, 23).Trace(asked).Exec(), insert)
+	var v string
+	must(session.Query("SELECT v FROM "+keyspace+".pages WHERE id = ?", 23).Trace(asked).Scan(&v), "traced")
+	batch := session.NewBatch(LoggedBatch)
+	batch.Query(insert, 24)
+	batch.Trace(asked)
+	must(session.ExecuteBatch(batch), "traced batch")
+	say("traces", v, len(*asked))
+	for _, id := range *asked {
+		say("trace", 1 < traceLines(session, id))
+	}
+}
+
+// traceLines is what the driver's own writer has to say: the first is of the whole, each other of an event.
+func traceLines(session *Session, id []byte) (lines int) {
+	for tries := 0; lines < 2 && tries < tracePolls; tries++ {
+		if 0 < tries {
+			time.Sleep(tracePause)
+		}
+		said := &bytes.Buffer{}
+		NewTraceWriter(session, said).Trace(id)
+		lines = bytes.Count(said.Bytes(), []byte("\n"))
+	}
+	return lines
+}
+
 func inKeyspace(address string) {
 	session := connect(address, keyspace)
 	defer session.Close()
@@ -261,6 +297,33 @@ func refusals(session *Session) {
 	}
 }
 
+// failover writes and reads with statements of before and of after.
+func failover(session *Session) {
+	insert := "INSERT INTO " + keyspace + ".pages (id, n, v) VALUES (?, ?, ?)"
+	run(session, insert, 60, 0, "before")
+	say("before", values(session, 60))
+	say("failover")
+	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	must(err, "standard input")
+	for n := 0; n < rounds; n++ {
+		run(session, insert, 60, n, fmt.Sprint("round ", n))
+		say("after", values(session, 60))
+	}
+	run(session, "UPDATE "+keyspace+".pages SET later = ? WHERE id = ? AND n = ?", "later", 60, 0)
+	var later string
+	must(session.Query("SELECT later FROM "+keyspace+".pages WHERE id = ? AND n = ?", 60, 0).Scan(&later), "later")
+	say("prepared after", later)
+}
+
+func values(session *Session, id int) (found []string) {
+	iter := session.Query("SELECT v FROM "+keyspace+".pages WHERE id = ?", id).Iter()
+	for v := ""; iter.Scan(&v); {
+		found = append(found, v)
+	}
+	must(iter.Close(), "values")
+	return found
+}
+
 func main() {
 	if len(os.Args) < 2 || 3 < len(os.Args) || (len(os.Args) == 3 && os.Args[2] != "snappy") {
 		fmt.Fprintln(os.Stderr, "usage: driver HOST:PORT [snappy]")
@@ -272,10 +335,13 @@ func main() {
 	systemTables(session)
 	schema(session)
 	kinds(session)
+	vectors(session)
 	pages(session)
 	batches(session)
 	odds(session)
+	traces(session)
 	inKeyspace(os.Args[1])
 	refusals(session)
+	failover(session)
 	say("done")
 }

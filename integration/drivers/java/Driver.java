@@ -17,6 +17,7 @@ import com.datastax.oss.driver.api.core.cql.SimpleStatement;
 import com.datastax.oss.driver.api.core.cql.Statement;
 import com.datastax.oss.driver.api.core.metadata.NodeState;
 import com.datastax.oss.driver.api.core.metadata.schema.KeyspaceMetadata;
+import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -30,11 +31,14 @@ import java.util.stream.StreamSupport;
  * What an application does with the Java driver and its defaults; prints what it saw, so that two runs compare.
  *
  * <p>run HOST:PORT [-Ddatastax-java-driver.KEY=VALUE ...]
+ *
+ * <p>Near the end it says "failover" and waits for a line on its standard input: whoever runs it may take a server away.
  */
 public class Driver {
   static final String KEYSPACE = "drivers_java";
   private static final int ROWS = 257;
   private static final int PAGE = 50;
+  private static final int ROUNDS = 5;
   private static final int PARTITIONS_TO_WARN_OF = 12;
 
   private final CqlSession session;
@@ -47,7 +51,7 @@ public class Driver {
     System.out.println(Stream.of(seen).map(String::valueOf).collect(joining(" ")));
   }
 
-  public static void main(String[] arguments) {
+  public static void main(String[] arguments) throws IOException {
     String address = arguments[0];
     try (CqlSession session = connect(address, null)) {
       say("connected", session.getContext().getProtocolVersion());
@@ -62,6 +66,7 @@ public class Driver {
       driver.warnings();
       driver.refusals();
       inKeyspace(address);
+      driver.failover();
       say("done");
     }
   }
@@ -237,6 +242,25 @@ public class Driver {
         say("refused", refused.getClass().getSimpleName(), refused.getMessage());
       }
     }
+  }
+
+  private void failover() throws IOException {
+    PreparedStatement insert = session.prepare("INSERT INTO drivers_java.pages (id, n, v) VALUES (?, ?, ?)");
+    PreparedStatement select = session.prepare("SELECT n, v FROM drivers_java.pages WHERE id = ?");
+    say("failover");
+    for (int read = System.in.read(); read != '\n'; read = System.in.read()) {
+      if (read < 0) {
+        throw new IOException("standard input ended");
+      }
+    }
+    for (int n = 0; n < ROUNDS; n++) {
+      session.execute(insert.bind(60, n, "round " + n));
+      say("after", session.execute(select.bind(60)).all().stream().map(Row::getFormattedContents).collect(toList()));
+    }
+    PreparedStatement update = session.prepare("UPDATE drivers_java.pages SET later = ? WHERE id = 60 AND n = 0");
+    session.execute(update.bind("later"));
+    PreparedStatement later = session.prepare("SELECT later FROM drivers_java.pages WHERE id = 60 AND n = 0");
+    say("prepared after", session.execute(later.bind()).one().getString(0));
   }
 
   private static void inKeyspace(String address) {

@@ -3,6 +3,8 @@
 // What an application does with the Node driver and its defaults; prints what it saw, so that two runs compare.
 //
 //     driver.js HOST:PORT
+//
+// Near the end it says "failover" and waits for a line on its standard input: whoever runs it may take a server away.
 
 const cassandra = require('cassandra-driver');
 const { types } = cassandra;
@@ -12,6 +14,7 @@ const { say, shown } = require('./say.js');
 const KEYSPACE = 'drivers_node';
 const ROWS = 257;
 const PAGE = 50;
+const ROUNDS = 5;
 const PARTITIONS_TO_WARN_OF = 12;
 const PREPARED = { prepare: true };
 
@@ -216,6 +219,31 @@ async function inKeyspace(address) {
   await client.shutdown();
 }
 
+async function failover(client) {
+  const insert = 'INSERT INTO drivers_node.pages (id, n, v) VALUES (?, ?, ?)';
+  const select = 'SELECT n, v FROM drivers_node.pages WHERE id = ?';
+  await client.execute(insert, [60, 0, 'before'], PREPARED);
+  say('before', await rows(client, select, [60], PREPARED));
+  say('failover');
+  await toldToGoOn();
+  for (let n = 0; n < ROUNDS; n += 1) {
+    await client.execute(insert, [60, n, `round ${n}`], PREPARED);
+    say('after', await rows(client, select, [60], PREPARED));
+  }
+  await client.execute('UPDATE drivers_node.pages SET later = ? WHERE id = ? AND n = ?', ['later', 60, 0], PREPARED);
+  const later = 'SELECT later FROM drivers_node.pages WHERE id = ? AND n = ?';
+  say('prepared after', await rows(client, later, [60, 0], PREPARED));
+}
+
+function toldToGoOn() {
+  return new Promise((resolve) => {
+    process.stdin.once('data', () => {
+      process.stdin.destroy();
+      resolve();
+    });
+  });
+}
+
 async function main(address) {
   const client = connect(address);
   await client.connect();
@@ -229,8 +257,9 @@ async function main(address) {
   await traces(client);
   await warnings(client);
   await refusals(client);
-  await client.shutdown();
   await inKeyspace(address);
+  await failover(client);
+  await client.shutdown();
   say('done');
 }
 

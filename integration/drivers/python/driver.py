@@ -1,12 +1,15 @@
 """What an application does with the Python driver and its defaults; prints what it saw, so that two runs compare.
 
     driver.py HOST:PORT [--protocol N] [--compression lz4|snappy|none]
+
+Near the end it says "failover" and waits for a line on its standard input: whoever runs it may take a server away.
 """
 
 import argparse
 import collections
 import datetime
 import decimal
+import sys
 import uuid
 
 from cassandra import AlreadyExists, ConsistencyLevel, InvalidRequest
@@ -18,6 +21,7 @@ from cassandra.util import Date, Duration, Time
 
 KEYSPACE = "drivers_python"
 ROWS, PAGE = 257, 50
+ROUNDS = 5
 Place = collections.namedtuple("Place", "street number")
 
 
@@ -59,7 +63,7 @@ def schema(cluster, session):
         "CREATE TABLE kinds (id int PRIMARY KEY, a ascii, b bigint, bl blob, bo boolean, d date, de decimal, do double,"
         " du duration, f float, i inet, n int, s smallint, t text, ti time, ts timestamp, tu timeuuid, tn tinyint,"
         " u uuid, v varchar, vi varint, l list<int>, se set<text>, m map<text, int>, tp tuple<int, text>,"
-        " p frozen<place>, fl frozen<list<text>>, nested map<text, frozen<list<int>>>)"
+        " p frozen<place>, fl frozen<list<text>>, nested map<text, frozen<list<int>>>, vec vector<float, 3>)"
     )
     session.execute("CREATE TABLE pages (id int, n int, v text, PRIMARY KEY (id, n))")
     session.execute("CREATE TABLE counts (id int PRIMARY KEY, n counter)")
@@ -81,6 +85,7 @@ def kinds(cluster, session):
         "ts": datetime.datetime(2024, 1, 2, 3, 4, 5, 678000), "tu": uuid.UUID("50554d6e-29bb-11e5-b345-feff819cdc9f"),
         "u": uuid.UUID(int=7), "v": "", "vi": -(2**100), "l": [3, 1, 2], "se": {"x", "y"}, "m": {"k": 1},
         "tp": (1, "one"), "p": Place("Main", 1), "fl": ["a", "b"], "nested": {"k": [1, 2]},
+        "vec": [0.5, 0.25, -1.0],
     }  # fmt: skip
     cluster.register_user_type(KEYSPACE, "place", Place)
     columns = ", ".join(values)
@@ -185,6 +190,19 @@ def refusals(session):
     say("still works", session.execute("SELECT v FROM pages WHERE id = 12").one().v)
 
 
+def failover(session):
+    insert = session.prepare("INSERT INTO pages (id, n, v) VALUES (?, ?, ?)")
+    select = session.prepare("SELECT n, v FROM pages WHERE id = ?")
+    say("failover")
+    sys.stdin.readline()
+    for n in range(ROUNDS):
+        session.execute(insert, (60, n, f"round {n}"))
+        say("after", [tuple(row) for row in session.execute(select, (60,))])
+    # What is prepared only now, too.
+    session.execute(session.prepare("UPDATE pages SET later = ? WHERE id = 60 AND n = 0"), ("later",))
+    say("prepared after", session.execute(session.prepare("SELECT later FROM pages WHERE id = 60 AND n = 0")).one().later)
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("address")
@@ -201,6 +219,7 @@ def main():
         batches(session)
         odds(session)
         refusals(session)
+        failover(session)
         say("done")
     finally:
         cluster.shutdown()

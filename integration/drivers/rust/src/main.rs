@@ -1,6 +1,8 @@
 //! What an application does with the Rust driver and its defaults; prints what it saw, so that two runs compare.
 //!
 //!     driver HOST:PORT [lz4|snappy]
+//!
+//! Near the end it says "failover" and waits for a line on its standard input: whoever runs it may take a server away.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -22,6 +24,7 @@ use scylla::{DeserializeValue, SerializeRow, SerializeValue};
 const KEYSPACE: &str = "drivers_rust";
 const ROWS: i32 = 257;
 const PAGE: i32 = 50;
+const ROUNDS: i32 = 5;
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -47,7 +50,9 @@ async fn main() -> Done {
     pages(&session).await?;
     batches(&session).await?;
     odds(&session).await?;
+    traces(&session).await?;
     refusals(&session).await;
+    failover(&session).await?;
     println!("done");
     Ok(())
 }
@@ -108,7 +113,7 @@ async fn schema(session: &Session) -> Done {
         "CREATE TABLE kinds (id int PRIMARY KEY, a ascii, b bigint, bl blob, bo boolean, d date, de decimal, dou double, \
          du duration, f float, i inet, n int, s smallint, t text, ti time, ts timestamp, tu timeuuid, tn tinyint, \
          u uuid, v varchar, vi varint, l list<int>, se set<text>, m map<text, int>, tp tuple<int, text>, \
-         p frozen<place>, nested map<text, frozen<list<int>>>)",
+         p frozen<place>, nested map<text, frozen<list<int>>>, vec vector<float, 3>)",
         "CREATE TABLE pages (id int, n int, v text, PRIMARY KEY (id, n))",
         "CREATE TABLE counts (id int PRIMARY KEY, n counter)",
         "CREATE TABLE once (id int PRIMARY KEY, n int)",
@@ -166,6 +171,7 @@ struct Kinds {
     tp: (i32, String),
     p: Place,
     nested: HashMap<String, Vec<i32>>,
+    vec: Vec<f32>,
 }
 
 fn one_of_each() -> Result<Kinds, Box<dyn Error>> {
@@ -205,11 +211,12 @@ fn one_of_each() -> Result<Kinds, Box<dyn Error>> {
             number: 1,
         },
         nested: HashMap::from([("k".into(), vec![1, 2])]),
+        vec: vec![0.5, 0.25, -1.0],
     })
 }
 
 async fn kinds(session: &Session) -> Done {
-    let columns = "id, a, b, bl, bo, d, de, dou, du, f, i, n, s, t, ti, ts, tu, tn, u, v, vi, l, se, m, tp, p, nested";
+    let columns = "id, a, b, bl, bo, d, de, dou, du, f, i, n, s, t, ti, ts, tu, tn, u, v, vi, l, se, m, tp, p, nested, vec";
     let marks = vec!["?"; columns.split(',').count()].join(", ");
     let insert = session
         .prepare(format!("INSERT INTO kinds ({columns}) VALUES ({marks})"))
@@ -380,4 +387,63 @@ async fn refusals(session: &Session) {
             session.query_unpaged(text, &[]).await.is_err()
         );
     }
+}
+
+async fn traces(session: &Session) -> Done {
+    let mut insert = Statement::new("INSERT INTO pages (id, n, v) VALUES (23, 1, 'traced')");
+    insert.set_tracing(true);
+    let mut select = session.prepare("SELECT v FROM pages WHERE id = 23").await?;
+    select.set_tracing(true);
+    let mut batch = Batch::new(BatchType::Logged);
+    batch.append_statement("INSERT INTO pages (id, n, v) VALUES (24, 1, 'traced')");
+    batch.set_tracing(true);
+    for traced in [
+        session.query_unpaged(insert, &[]).await?,
+        session.execute_unpaged(&select, &[]).await?,
+        session.batch(&batch, ((),)).await?,
+    ] {
+        let id = traced.tracing_id().ok_or("no tracing id")?;
+        let trace = session.get_tracing_info(&id).await?;
+        println!("trace {:?} {}", trace.command, !trace.events.is_empty());
+    }
+    Ok(())
+}
+
+async fn failover(session: &Session) -> Done {
+    let insert = session
+        .prepare("INSERT INTO pages (id, n, v) VALUES (?, ?, ?)")
+        .await?;
+    let select = session
+        .prepare("SELECT n, v FROM pages WHERE id = ?")
+        .await?;
+    println!("failover");
+    // The driver lives on meanwhile.
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    for n in 0..ROUNDS {
+        session
+            .execute_unpaged(&insert, (60, n, format!("round {n}")))
+            .await?;
+        let rows = session
+            .execute_unpaged(&select, (60,))
+            .await?
+            .into_rows_result()?;
+        println!(
+            "after {:?}",
+            rows.rows::<(i32, String)>()?
+                .collect::<Result<Vec<_>, _>>()?
+        );
+    }
+    let update = session
+        .prepare("UPDATE pages SET later = ? WHERE id = 60 AND n = 0")
+        .await?;
+    session.execute_unpaged(&update, ("later",)).await?;
+    let later = session
+        .prepare("SELECT later FROM pages WHERE id = 60 AND n = 0")
+        .await?;
+    let rows = session
+        .execute_unpaged(&later, &[])
+        .await?
+        .into_rows_result()?;
+    println!("prepared after {:?}", rows.first_row::<(String,)>()?.0);
+    Ok(())
 }
