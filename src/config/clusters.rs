@@ -103,7 +103,7 @@ pub(super) fn cluster(
         cluster::Config::SEATS_MAX,
         1_024,
     );
-    let hosts = contact_points.iter().flat_map(|it| it.iter());
+    let hosts = contact_points.iter().flat_map(ContactPoints::iter);
     let hosts = hosts.map(|it| it.host.clone()).collect();
     let tls = tls::client(r, &key("tls"), hosts);
     let account = auth::account(r, &key("auth"), host);
