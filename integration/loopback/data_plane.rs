@@ -1,4 +1,5 @@
 //! The data plane of one thread, as the tests over fake nodes start it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
