@@ -228,9 +228,7 @@ impl Client {
         let mut body = Vec::new();
         Prepare { text, keyspace }.put(&mut body, Version::V4);
         self.0.write(&raw(4, [0, 1], PREPARE, &body)).await;
-        let Told::Result(body) = self.answer().await else {
-            panic!("{text} was not prepared");
-        };
+        let body = self.answer().await.result();
         Cursor::new(&body[4..]).short_bytes().unwrap().to_vec()
     }
 
@@ -272,11 +270,17 @@ impl Told {
         matches!(self, Self::Result(_))
     }
 
-    /// The paging state of rows.
-    fn page(&self) -> Vec<u8> {
-        let Self::Result(body) = self else {
-            panic!("no rows: {self:?}");
+    fn result(self) -> Vec<u8> {
+        let result = match self {
+            Self::Result(body) => Ok(body),
+            Self::Error(code, sentence) => Err((code, sentence)),
         };
+        result.unwrap()
+    }
+
+    /// The paging state of rows.
+    fn page(self) -> Vec<u8> {
+        let body = self.result();
         Cursor::new(&body[12..]).bytes().unwrap().unwrap().to_vec()
     }
 }
