@@ -14,18 +14,24 @@ use crate::data_plane;
 use crate::wire::{Wire, raw};
 use helix_proxy::cluster::inflight::STREAMS_MAX;
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
-use helix_proxy::dispatch::{self, Deadlines, Desk};
+use helix_proxy::dispatch::{self, Deadlines, Desk, Registry};
 use helix_proxy::pair::{Pair, Side, Sides};
 use helix_proxy::policy::{self, Preferred, ReadStrategy, View};
 use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
-use helix_proxy::wire::request::{Parameters, Query, Values};
+use helix_proxy::wire::request::{Execute, Parameters, Prepare, Query, Values};
 use helix_proxy::wire::{Consistency, Cursor, Version, put};
 
 const QUERY: u8 = 0x07;
+const PREPARE: u8 = 0x09;
+const EXECUTE: u8 = 0x0A;
 const RESULT: u8 = 0x08;
+const VOID: [u8; 4] = [0, 0, 0, 1];
 const OVERLOADED: i32 = 0x1001;
 const READ_TIMEOUT: i32 = 0x1200;
+const UNPREPARED: i32 = 0x2500;
+/// Statements that the proxy has room for here.
+const STATEMENTS: usize = 256;
 const SERIAL: Consistency = Consistency(8);
 const READ: &str = "SELECT v FROM ks.t WHERE k = 1";
 const WRITE: &str = "INSERT INTO ks.t (k) VALUES (1)";
@@ -88,6 +94,8 @@ impl Node {
                     }
                     continue;
                 }
+                PREPARE => (RESULT, prepared(&got.body)),
+                EXECUTE => (RESULT, VOID.to_vec()),
                 _ => (0x02, Vec::new()),
             };
             wire.write(&raw(0x84, got.stream, opcode, &body)).await;
@@ -111,6 +119,21 @@ impl Node {
         put::i32(&mut body, 0);
         wire.write(&raw(0x84, stream, RESULT, &body)).await;
     }
+}
+
+/// The answer to PREPARE of a statement without variables, and of unknown columns.
+fn prepared(body: &[u8]) -> Vec<u8> {
+    let mut id = [7_u8; 16];
+    for (at, byte) in body.iter().enumerate() {
+        id[at % 16] = id[at % 16].wrapping_mul(31) ^ byte;
+    }
+    let mut out = Vec::new();
+    put::i32(&mut out, 4);
+    put::short_bytes(&mut out, &id);
+    for number in [0, 0, 0, 4, 0] {
+        put::i32(&mut out, number);
+    }
+    out
 }
 
 /// The data plane of one thread over a node a side; conditionals are A's.
@@ -153,7 +176,9 @@ impl Stage {
         let mut shared = data_plane::shared("limits", (config, rules), 1_000, reports);
         let before = *shared.view.borrow();
         let (view, seen) = watch::channel(before);
-        Arc::get_mut(&mut shared).unwrap().view = seen;
+        let own = Arc::get_mut(&mut shared).unwrap();
+        own.view = seen;
+        own.registry = Registry::bounded(false, STATEMENTS * 1_124);
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let desk: Rc<Desk<Outlet>> = Desk::new(shared, &points, Rc::new(metrics.worker()));
         let address = data_plane::run(desk, Version::V4, &mut tasks);
@@ -192,6 +217,29 @@ impl Client {
         self.answer().await
     }
 
+    /// The id of the SELECT of this number.
+    async fn prepare(&mut self, number: usize) -> Vec<u8> {
+        let (text, keyspace) = (&*format!("SELECT v FROM ks.t WHERE k = {number:073}"), None);
+        let mut body = Vec::new();
+        Prepare { text, keyspace }.put(&mut body, Version::V4);
+        self.0.write(&raw(4, [0, 1], PREPARE, &body)).await;
+        let body = self.answer().await.result();
+        Cursor::new(&body[4..]).short_bytes().unwrap().to_vec()
+    }
+
+    async fn execute(&mut self, id: &[u8]) -> Told {
+        let (mut body, columns) = (Vec::new(), &[][..]);
+        let parameters = Parameters::plain(Consistency::ONE);
+        Execute {
+            id,
+            columns,
+            parameters,
+        }
+        .put(&mut body, Version::V4);
+        self.0.write(&raw(4, [0, 1], EXECUTE, &body)).await;
+        self.answer().await
+    }
+
     async fn query(&mut self, text: &str) -> Told {
         self.ask(&query(text, Consistency::ONE, None)).await
     }
@@ -217,11 +265,17 @@ impl Told {
         matches!(self, Self::Result(_))
     }
 
-    /// The paging state of rows.
-    fn page(&self) -> Vec<u8> {
-        let Self::Result(body) = self else {
-            unreachable!("no rows: {self:?}");
+    fn result(self) -> Vec<u8> {
+        let result = match self {
+            Self::Result(body) => Ok(body),
+            Self::Error(code, sentence) => Err((code, sentence)),
         };
+        result.unwrap()
+    }
+
+    /// The paging state of rows.
+    fn page(self) -> Vec<u8> {
+        let body = self.result();
         Cursor::new(&body[12..]).bytes().unwrap().unwrap().to_vec()
     }
 }
@@ -358,7 +412,7 @@ async fn what_only_a_cluster_that_is_away_could_answer_says_which_one() {
 
 #[tokio::test]
 async fn what_a_side_does_not_read_costs_the_clients_of_the_other_nothing() {
-    staged(Duration::from_millis(250), async |stage| {
+    staged(Duration::from_secs(2), async |stage| {
         let mut client = stage.client().await;
         assert!(client.query("USE ks").await.is_result());
         // One goes over the plain connection, the other over that of the keyspace.
@@ -392,6 +446,34 @@ async fn what_a_side_does_not_read_costs_the_clients_of_the_other_nothing() {
         let waited = (silent.read.get() - before) / MIB;
         // What the sockets took is beside the bound.
         assert!((32..96).contains(&waited), "{waited} MiB waited for B");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_what_was_forgotten_is_unprepared_and_what_is_used_is_not_forgotten() {
+    staged(Duration::from_secs(2), async |stage| {
+        let mut client = stage.client().await;
+        let (hot, cold) = (client.prepare(0).await, client.prepare(1).await);
+        assert!(client.execute(&cold).await.is_result());
+        let mut last = Vec::new();
+        for number in 2..8 * STATEMENTS {
+            last = client.prepare(number).await;
+            assert!(client.execute(&last).await.is_result(), "just prepared");
+            assert!(client.execute(&hot).await.is_result(), "at {number}");
+        }
+        // The thread looks all of them up anew when a cluster is back.
+        stage.out(Sides::only(Side::A)).await;
+        while client.query(CONDITIONAL).await.is_result() {}
+        stage.out(Sides::NONE).await;
+        while !client.query(CONDITIONAL).await.is_result() {}
+
+        assert!(client.execute(&hot).await.is_result());
+        assert!(client.execute(&last).await.is_result());
+        let forgotten = "this prepared statement is not known here; prepare it again";
+        assert_eq!(client.execute(&cold).await, error(UNPREPARED, forgotten));
+        assert_eq!(client.prepare(1).await, cold, "as drivers do then");
+        assert!(client.execute(&cold).await.is_result());
     })
     .await;
 }

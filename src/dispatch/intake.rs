@@ -1,5 +1,6 @@
 //! A frame becomes a request: read, looked up, planned, and started.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -420,8 +421,9 @@ fn pinned<C: Client>(
     let Some(state) = parameters.paging_state else {
         return Ok(None);
     };
-    let (side, _) = paging::split(state, origin.version)
-        .ok_or_else(|| Error::Paging("this paging state was not made by this proxy".into()))?;
+    let (side, _) = paging::split(state, origin.version).ok_or(Error::Paging(Cow::Borrowed(
+        "this paging state was not made by this proxy",
+    )))?;
     Ok(Some(side))
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{BYTES_MAX, Node, Registry, Skip, Template};
+use super::{Node, Registry, Skip, Template};
 use crate::cluster::prepare::Id;
 use crate::dispatch::known::Known;
 use crate::pair::{Pair, Side};
@@ -18,6 +18,8 @@ use crate::wire::{Version, frame};
 const IN_CACHE: usize = 1_024;
 /// Requests of one read that are looked up ahead: more would drive each other out of the first cache.
 const AHEAD_MAX: usize = 64;
+/// Statements that the registry is told of with one request: some microseconds.
+const TOLD_MAX: usize = 64;
 
 /// Whether the columns of both sides are being compared.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -93,6 +95,8 @@ pub(in crate::dispatch) struct Entry {
     skips: Cell<bool>,
     /// Whether the side that does not know it should be asked for its columns, once.
     compare: Cell<Compare>,
+    /// It was used since the registry was last told so.
+    is_used: Cell<bool>,
     alone: bool,
     pub(in crate::dispatch) known: Known,
     pub(in crate::dispatch) template: Arc<Template>,
@@ -111,6 +115,7 @@ impl Entry {
             nodes: Pair::default(),
             skips: Cell::new(false),
             compare: Cell::default(),
+            is_used: Cell::new(false),
             alone,
             known,
             template,
@@ -235,6 +240,10 @@ pub(in crate::dispatch) struct Prepared {
     bytes: Cell<usize>,
     /// [`Registry::changes`] as of these entries.
     changes: Cell<u64>,
+    /// Those that were used since the registry was last told so.
+    pub(super) used: RefCell<Vec<Rc<Entry>>>,
+    /// [`Registry::turns`] when it had been told of all.
+    turn: Cell<u64>,
 }
 
 impl Prepared {
@@ -251,18 +260,40 @@ impl Prepared {
         if self.changes.replace(changes) != changes {
             self.clear();
         }
+        let turn = registry.turns.load(Ordering::Relaxed);
+        if self.turn.get() != turn {
+            self.tell(registry, turn);
+        }
         if let Some(entry) = self.entries.borrow().get(id) {
+            if !entry.is_used.get() {
+                entry.is_used.set(true);
+                self.used.borrow_mut().push(Rc::clone(entry));
+            }
             return Some(Rc::clone(entry));
         }
         let entry = Rc::new(Entry::new(registry.get(id)?, schema, registry.alone));
         let bytes = self.bytes.get() + entry.template.size();
-        if BYTES_MAX < bytes {
+        if registry.bytes_max < bytes {
             self.clear();
         }
         self.bytes.set(self.bytes.get() + entry.template.size());
         let mut entries = self.entries.borrow_mut();
         entries.insert(*id, Rc::clone(&entry));
         Some(entry)
+    }
+
+    /// Tells the registry what is used here, a part of it with each request, so that none waits for long.
+    #[cold]
+    fn tell(&self, registry: &Registry, turn: u64) {
+        let mut used = self.used.borrow_mut();
+        let from = used.len().saturating_sub(TOLD_MAX);
+        for entry in used.drain(from..) {
+            entry.is_used.set(false);
+            registry.used(&entry.template);
+        }
+        if used.is_empty() {
+            self.turn.set(turn);
+        }
     }
 
     /// Touches what the EXECUTEs among these frames will need. Their requests come one after another,
@@ -285,6 +316,7 @@ impl Prepared {
     /// Forgets everything: the schema changed, or what was believed of columns.
     pub(in crate::dispatch) fn clear(&self) {
         self.entries.borrow_mut().clear();
+        self.used.borrow_mut().clear();
         self.bytes.set(0);
     }
 }

@@ -24,9 +24,14 @@ pub(super) use entry::{Entry, Itself, Prepared};
 const STATEMENTS: usize = 120_000;
 /// Bytes of statements remembered by the process, and by each thread: 120,000 with texts of 100 bytes.
 /// Beyond it the least used are forgotten, and a client that executes one is told to prepare it again.
-const BYTES_MAX: usize = STATEMENTS * (OVERHEAD + 100);
+const BYTES_MAX: usize = STATEMENTS * (OVERHEAD + USUAL);
 /// What a statement takes beside its text.
 const OVERHEAD: usize = 1_024;
+/// The length of a usual text.
+const USUAL: usize = 100;
+/// Turns in which all statements could be replaced by others. Threads look into their own tables first, so
+/// that what they use most the registry sees least: they say it once a turn.
+const TURNS: usize = 8;
 
 /// What one cluster said to PREPARE.
 #[derive(Debug, Eq, PartialEq)]
@@ -162,10 +167,13 @@ pub struct Registry {
     known: Cache<Id, Arc<Template>, BySize>,
     /// One cluster only: no other has columns of its own.
     alone: bool,
+    bytes_max: usize,
     /// Grows when columns turn out to be others than the threads believe.
     changes: AtomicU64,
-    /// Held while a statement is added, so that two threads add it once.
-    adding: Mutex<()>,
+    /// Grows when so much was added that the threads should say what they use.
+    turns: AtomicU64,
+    /// Held while a statement is added, so that two threads add it once: bytes added in this turn.
+    adding: Mutex<usize>,
 }
 
 /// Statements count by their size: a client chooses how long its texts are.
@@ -182,10 +190,19 @@ impl Registry {
     /// Nothing remembered yet; `alone` if there is only one cluster.
     #[must_use]
     pub fn new(alone: bool) -> Self {
+        Self::bounded(alone, BYTES_MAX)
+    }
+
+    /// The same for so many bytes of statements, in the process and in each thread.
+    #[must_use]
+    pub fn bounded(alone: bool, bytes_max: usize) -> Self {
+        let statements = bytes_max / (OVERHEAD + USUAL);
         Self {
-            known: Cache::with_weighter(STATEMENTS, BYTES_MAX as u64, BySize),
+            known: Cache::with_weighter(statements, bytes_max as u64, BySize),
             alone,
+            bytes_max,
             changes: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             adding: Mutex::default(),
         }
     }
@@ -210,7 +227,7 @@ impl Registry {
 
     /// A client was shown these columns of a statement. What is known of it stays.
     pub(super) fn show(&self, mut template: Template, columns: u64) -> Arc<Template> {
-        let adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut added = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = self.known.get(&template.id) {
             if known.shown.add(columns) {
                 self.changed();
@@ -220,8 +237,25 @@ impl Registry {
         template.shown = Shown(AtomicU64::new(columns));
         let template = Arc::new(template);
         self.known.insert(template.id, Arc::clone(&template));
-        drop(adding);
+        *added += template.size();
+        if self.bytes_max / TURNS <= *added {
+            *added = 0;
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(added);
         template
+    }
+
+    /// A thread uses this statement. One that was forgotten meanwhile is remembered again.
+    fn used(&self, template: &Arc<Template>) {
+        if self.known.get(&template.id).is_some() {
+            return;
+        }
+        let adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.known.get(&template.id).is_none() {
+            self.known.insert(template.id, Arc::clone(template));
+        }
+        drop(adding);
     }
 
     /// This side calls the statement so.

@@ -41,6 +41,56 @@ fn a_hundred_thousand_usual_statements_are_all_remembered() {
     assert_eq!(registry.len(), 100_000);
 }
 
+#[test]
+fn what_a_thread_uses_is_not_forgotten_for_what_others_add() {
+    let registry = Registry::bounded(false, 256 * (OVERHEAD + USUAL));
+    let schema = Schema::default();
+    let (busy, other) = (Prepared::default(), Prepared::default());
+    let show = |number| registry.show(template(number, USUAL), 0).id;
+    let (hot, cold): (Vec<_>, Id) = ((0..100).map(show).collect(), show(100));
+    for number in 101..4_000 {
+        let id = show(number);
+        assert!(other.get(&id, &registry, &schema).is_some(), "just added");
+        for id in &hot {
+            assert!(busy.get(id, &registry, &schema).is_some(), "{number}");
+        }
+    }
+    assert!(registry.len() <= 256);
+    assert!(registry.get(&cold).is_none(), "nobody used it");
+    // As after a schema change, or on another thread.
+    busy.clear();
+    let forgotten = hot
+        .iter()
+        .filter(|id| busy.get(&**id, &registry, &schema).is_none());
+    assert_eq!(forgotten.count(), 0);
+}
+
+#[test]
+fn the_registry_is_told_in_small_parts_of_what_is_used() {
+    let registry = Registry::bounded(false, 512 * (OVERHEAD + USUAL));
+    let schema = Schema::default();
+    let prepared = Prepared::default();
+    let all: Vec<_> = (0..300)
+        .map(|number| registry.show(template(number, USUAL), 0).id)
+        .collect();
+    let use_all = || {
+        for id in &all {
+            assert!(prepared.get(id, &registry, &schema).is_some());
+        }
+    };
+    use_all();
+    use_all();
+    assert_eq!(prepared.used.borrow().len(), 300);
+    for number in 300..400 {
+        registry.show(template(number, USUAL), 0);
+    }
+    prepared.get(&all[0], &registry, &schema);
+    let left = prepared.used.borrow().len();
+    assert!((200..300).contains(&left), "{left}");
+    use_all();
+    assert!(prepared.used.borrow().len() <= 300, "each once");
+}
+
 fn node(columns_id: &[u8], columns: u64) -> Arc<Node> {
     Arc::new(Node {
         id: Box::from(&b"id"[..]),

@@ -4,7 +4,7 @@ use crate::session::handshake::{Handshake, Refusal, Reply, offered};
 use crate::wire::{Coding, Compression, Frame, Header, Malformed, Opcode, Version, put};
 
 #[test]
-fn options_come_any_number_of_times_and_then_startup() {
+fn options_come_several_times_and_then_startup() {
     let mut handshake = Handshake::new(false);
     for _ in 0..3 {
         let reply = handled(&mut handshake, frame(Version::V4, 0, Opcode::Options, &[]));
