@@ -188,6 +188,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         clock: Clock::new(store.clock_floor()),
         registry: Registry::new(sides != Sides::BOTH),
         queue: store.queue().filter(|_| sides == Sides::BOTH),
+        untold: Default::default(),
         news: arc_swap::ArcSwap::from_pointee(unseen),
         topologies: topologies.as_ref().map(|_, it| it.subscribe()),
         view: view_out,

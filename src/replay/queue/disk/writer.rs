@@ -185,6 +185,7 @@ impl Writer {
             self.refuse_new(&mut changes, &why);
             if self.store.is_none() {
                 self.hold(changes, &why);
+                self.show();
                 return self.outbox.deliver();
             }
             // A letter needs room too; it must not keep back those that make some.
@@ -421,7 +422,9 @@ impl Writer {
             }
         }
         let oldest = self.oldest.map(|_, oldest| oldest.and_then(|(_, at)| at));
-        self.board.show(&self.ledger, oldest, self.dead, self.bytes);
+        let missed = self.held.iter().filter_map(Change::missed).collect();
+        let known = (&self.ledger, missed);
+        self.board.show(known, oldest, self.dead, self.bytes);
         self.board
             .set_accepts(self.trouble.is_none() && self.bytes < self.place.bytes_max);
     }
