@@ -159,6 +159,7 @@ impl<C: Client> Desk<C> {
                 Repeat::Yes
             },
             conditional: false,
+            per_server: false,
             hash: 0,
         };
         for child in batch.children() {
@@ -417,6 +418,7 @@ impl Batched {
     fn add(&mut self, known: &Known) {
         self.hash = self.hash.rotate_left(5) ^ known.hash;
         self.conditional |= known.statement.class == Class::Conditional;
+        self.per_server |= known.statement.per_server;
         self.repeat = match (self.repeat, known.repeat) {
             (Repeat::No, _) | (_, Repeat::No) => Repeat::No,
             (Repeat::Shifted, _) | (_, Repeat::Shifted) => Repeat::Shifted,

@@ -84,6 +84,8 @@ pub(super) struct Batched {
     pub(super) needs_keyspace: bool,
     pub(super) repeat: crate::replay::record::Repeat,
     pub(super) conditional: bool,
+    /// Some value in it is made by each server.
+    pub(super) per_server: bool,
     pub(super) hash: u64,
 }
 
