@@ -9,7 +9,7 @@ use super::request::{Batched, Flow, Request, What, legs};
 use super::schema::Job;
 use super::table::Term;
 use super::{Client, Desk, Error, Origin, intercept};
-use crate::pair::Side;
+use crate::pair::{Side, Sides};
 use crate::replay::record::Repeat;
 use crate::statement::topology::{Select, Unsupported};
 use crate::statement::{Class, StatementId, prepared};
@@ -359,6 +359,7 @@ impl<C: Client> Desk<C> {
             legs: legs(),
             pinned: intake.pinned.is_some(),
             seq: None,
+            unvouched: Sides::NONE,
         };
         let key = {
             let mut table = self.table.borrow_mut();

@@ -166,6 +166,8 @@ pub(super) struct Request<C: Client> {
     pub(super) since: Instant,
     pub(super) legs: Pair<Leg>,
     pub(super) seq: Option<Seq>,
+    /// Sides that owe it without a word of the queue, counted as that.
+    pub(super) unvouched: Sides,
 }
 
 pub(super) const fn legs() -> Pair<Leg> {

@@ -1,6 +1,7 @@
 //! A proxy of one worker over two fake clusters, and one client.
 
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
 use helix_proxy::dispatch::{self, Deadlines, Desk, Shared};
 use helix_proxy::pair::{Pair, Side};
 use helix_proxy::policy::{self, OnQueueFailure, Preferred, ReadStrategy, Report};
+use helix_proxy::replay::Queue;
+use helix_proxy::replay::queue::Memory;
 use helix_proxy::session::Outlet;
 use helix_proxy::telemetry::Metrics;
 use helix_proxy::wire::Version;
@@ -56,7 +59,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    async fn new(rules: policy::Config, records: usize) -> Self {
+    async fn new(rules: policy::Config, queue: Arc<dyn Queue>) -> Self {
         let (moods, mut tasks) = (Moods::default(), JoinSet::new());
         let mut points = Pair::<Option<Arc<cluster::Config>>>::default();
         for side in Side::ALL {
@@ -67,7 +70,8 @@ impl Stage {
         }
         let metrics = Metrics::new(Pair::from_fn(|side| Some(side.label().to_owned()))).unwrap();
         let (to, reports) = mpsc::channel(64);
-        let shared = shared(rules, records, to);
+        let mut shared = shared(rules, to);
+        Arc::get_mut(&mut shared).unwrap().queue = Some(queue);
         let desk: Rc<Desk<Outlet>> =
             Desk::new(Arc::clone(&shared), &points, Rc::new(metrics.worker()));
         let address = data_plane::run(desk, Version::V4, &mut tasks);
@@ -137,24 +141,31 @@ impl Stage {
 
 /// Runs a story with `ack_anyway` and a queue for so many records; reads begin at A.
 pub(crate) async fn staged<F: Future<Output = ()>>(records: usize, story: impl FnOnce(Stage) -> F) {
-    staged_with(OnQueueFailure::AckAnyway, records, story).await;
+    let writes = policy::Writes {
+        on_queue_failure: OnQueueFailure::AckAnyway,
+        ..policy::Writes::default()
+    };
+    let queue = Memory::new(NonZeroUsize::new(records).unwrap(), || 0);
+    staged_over(Arc::new(queue), writes, story).await;
 }
 
-/// The same, where a refused record means this.
-pub(crate) async fn staged_with<F: Future<Output = ()>>(
-    on_queue_failure: OnQueueFailure,
-    records: usize,
+/// The same over this queue, by these rules.
+pub(crate) async fn staged_over<F: Future<Output = ()>>(
+    queue: Arc<dyn Queue>,
+    writes: policy::Writes,
     story: impl FnOnce(Stage) -> F,
 ) {
-    let mut rules = policy::Config::default();
-    rules.writes.on_queue_failure = on_queue_failure;
+    let mut rules = policy::Config {
+        writes,
+        ..policy::Config::default()
+    };
     rules.reads.strategy = ReadStrategy::Sticky {
         preferred: Preferred::Side(Side::A),
         cooldown: Duration::ZERO,
     };
     let local = LocalSet::new();
     local
-        .run_until(async { story(Stage::new(rules, records).await).await })
+        .run_until(async { story(Stage::new(rules, queue).await).await })
         .await;
 }
 
@@ -164,11 +175,7 @@ fn cluster_of(side: Side, port: u16) -> cluster::Config {
     cluster::Config::new(Name::new(side.label()).unwrap(), points)
 }
 
-fn shared(
-    rules: policy::Config,
-    records: usize,
-    reports: mpsc::Sender<(Side, Report)>,
-) -> Arc<Shared> {
+fn shared(rules: policy::Config, reports: mpsc::Sender<(Side, Report)>) -> Arc<Shared> {
     let config = dispatch::Config {
         deadlines: Deadlines {
             read: Duration::from_millis(300),
@@ -178,7 +185,7 @@ fn shared(
         },
         ..dispatch::Config::default()
     };
-    data_plane::shared("counted", (config, rules), records, reports)
+    data_plane::shared("counted", (config, rules), 1, reports)
 }
 
 async fn accept(node: TcpListener, mood: Rc<Cell<Mood>>) {

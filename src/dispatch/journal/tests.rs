@@ -130,6 +130,7 @@ fn request(children: Vec<Either>) -> Request<Nobody> {
         legs: legs(),
         pinned: false,
         seq: None,
+        unvouched: Sides::NONE,
     }
 }
 
