@@ -99,6 +99,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new(names)?);
     let known = store.versions().await;
     let (shared, ends) = share(config, &store, known);
+    store.begin_clock(&shared.clock).await;
 
     let threads = worker::start(config, &shared, &metrics, &mut acceptor, &ends)?;
     let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;

@@ -110,7 +110,12 @@ impl Write {
             (Stage::Journalling, Input::Kept(ok)) => self.journalled(ok, &mut actions),
             (Stage::Journalling, Input::Deadline { .. }) => {
                 actions.push(Action::Void);
-                self.reply(Reply::Unsent, &mut actions);
+                // Its record may become durable before it is withdrawn: a crash between the two replays it.
+                let reply = match self.rules.repeatable {
+                    true => Reply::Unsent,
+                    false => Reply::Ambiguous,
+                };
+                self.reply(reply, &mut actions);
             }
             (Stage::Sending, Input::Answered(side, verdict)) => {
                 self.settle(side, verdict);
