@@ -101,7 +101,7 @@ impl Reserve {
     pub(super) fn free(&self) {
         match fs::remove_file(&self.0) {
             Ok(()) => {
-                tracing::warn!(path = %self.0.display(), "the replay queue lives on its reserve")
+                tracing::warn!(path = %self.0.display(), "the replay queue lives on its reserve");
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(%error, "the replay queue's reserve cannot be freed"),
