@@ -48,6 +48,7 @@ pub(crate) fn shared(
             NonZeroUsize::new(records).unwrap(),
             || 0,
         ))),
+        untold: Default::default(),
         news: ArcSwap::from_pointee(news),
         topologies: Pair::from_fn(|_side| watch::channel(None).1),
         view: watch::channel(health.view()).1,

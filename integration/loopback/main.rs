@@ -1,6 +1,7 @@
 //! Over fake nodes on loopback addresses: the data plane of one thread, and the whole process.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod check;
 mod counted;
 mod data_plane;
 mod events;
@@ -11,6 +12,7 @@ mod moving;
 mod nodes;
 mod process;
 mod queue_crash;
+mod queue_full;
 mod site;
 mod stop;
 mod versions;

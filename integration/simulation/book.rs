@@ -36,7 +36,7 @@ pub(crate) struct Entry {
     pub(crate) heard: Option<Heard>,
     /// Its client is not answered, or its record hangs.
     pub(crate) in_flight: bool,
-    /// The queue refused its record and the proxy keeps trying.
+    /// The queue refused its record and the proxy keeps trying, or its disk hangs and the client has its answer.
     pub(crate) stubborn: bool,
     pub(crate) crash: Crash,
     pub(crate) parked: Sides,

@@ -239,6 +239,7 @@ impl World {
             Job::Write(write, _) => write.handle(input),
         };
         self.say(|_| format!("r{id} {input:?}"));
+        self.note_unvouched(id);
         self.obey(id, &actions);
     }
 
@@ -365,7 +366,23 @@ impl World {
         {
             self.book.entry(mutation.id).journalled = false;
         }
+        if let Some(mutation) = self.write_of(id) {
+            self.book.entry(mutation.id).stubborn = false;
+        }
         self.feed(id, Input::Kept(ok));
+    }
+
+    /// The client gets its answer, and the disk has not said anything of the record.
+    fn note_unvouched(&mut self, id: u64) {
+        let hangs = self.look(id).is_some_and(|request| match &request.job {
+            Job::Read(_) => false,
+            Job::Write(write, _) => !write.unvouched().is_empty(),
+        });
+        if let Some(mutation) = self.write_of(id)
+            && hangs
+        {
+            self.book.entry(mutation.id).stubborn = true;
+        }
     }
 
     fn send(&mut self, id: u64, side: Side) {

@@ -99,6 +99,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new(names)?);
     let known = store.versions().await;
     let (shared, ends) = share(config, &store, known);
+    store.begin_clock(&shared.clock).await;
 
     let threads = worker::start(config, &shared, &metrics, &mut acceptor, &ends)?;
     let mut control = control::start(config, &shared, &metrics, &store, admin, ends)?;
@@ -188,6 +189,7 @@ fn share(config: &Config, store: &Store, known: Pair<Option<u8>>) -> (Arc<Shared
         clock: Clock::new(store.clock_floor()),
         registry: Registry::new(sides != Sides::BOTH),
         queue: store.queue().filter(|_| sides == Sides::BOTH),
+        untold: Default::default(),
         news: arc_swap::ArcSwap::from_pointee(unseen),
         topologies: topologies.as_ref().map(|_, it| it.subscribe()),
         view: view_out,

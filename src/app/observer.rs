@@ -66,11 +66,7 @@ impl Observer {
                 policy::State::HalfOpen => State::HalfOpen,
                 policy::State::Open => State::Open,
             },
-            behind: self
-                .shared
-                .queue
-                .as_ref()
-                .is_some_and(|queue| queue.is_behind(side)),
+            behind: self.shared.is_behind(side),
             connected: self.seen.clusters.connected.borrow()[side],
             release_version: self.seen.releases.borrow()[side].clone(),
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::observer::now_micros;
 use crate::config::Config;
 use crate::dispatch::Shared;
+use crate::dispatch::clock::Clock;
 use crate::dispatch::versions::Versions;
 use crate::pair::{Pair, Side};
 use crate::replay::queue::{Disk, Memory, OpenError, Options};
@@ -16,6 +17,8 @@ use crate::replay::{self, Queue};
 
 /// How far ahead of the newest timestamp the clock is reserved (S25), microseconds.
 const AHEAD: i64 = 1_000_000;
+/// How long a disk may take for that, before timestamps do without.
+const RESERVED_WITHIN: Duration = Duration::from_secs(1);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -66,6 +69,14 @@ impl Store {
         self.disk.as_ref().map_or(0, |disk| disk.clock_ceiling())
     }
 
+    /// Reserves the clock before the first timestamp is given out.
+    pub(super) async fn begin_clock(&self, clock: &Clock) {
+        if let Some(disk) = &self.disk {
+            clock.begin();
+            reserve(disk, clock).await;
+        }
+    }
+
     /// Keeps the clock's ceiling ahead on disk, for ever. Without a disk the wall clock must do.
     pub(super) fn keep_clock(&self, shared: Arc<Shared>) -> impl Future<Output = ()> + 'static {
         let disk = self.disk.clone();
@@ -73,16 +84,8 @@ impl Store {
             let Some(disk) = disk else { return };
             let mut reserved = 0;
             loop {
-                let newest = shared.clock.last().max(now_micros());
-                if reserved < newest + AHEAD / 2 {
-                    let until = newest + AHEAD;
-                    match disk.reserve_clock(until).await {
-                        Ok(()) => {
-                            reserved = until;
-                            shared.clock.reserve(until);
-                        }
-                        Err(refused) => tracing::warn!(%refused, "the clock cannot be reserved"),
-                    }
+                if reserved < newest(&shared.clock) + AHEAD / 2 {
+                    reserved = reserve(&disk, &shared.clock).await.unwrap_or(reserved);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -136,4 +139,24 @@ impl Store {
             tracing::error!(%refused, "the replay queue was not closed cleanly");
         }
     }
+}
+
+/// Reserves the clock for a while; up to where.
+async fn reserve(disk: &Disk, clock: &Clock) -> Option<i64> {
+    let until = newest(clock) + AHEAD;
+    let reserved = tokio::time::timeout(RESERVED_WITHIN, disk.reserve_clock(until)).await;
+    match reserved {
+        Ok(Ok(())) => {
+            clock.reserve(until);
+            return Some(until);
+        }
+        Ok(Err(refused)) => tracing::warn!(%refused, "the clock cannot be reserved"),
+        Err(_late) => tracing::warn!("the clock cannot be reserved in time"),
+    }
+    clock.release();
+    None
+}
+
+fn newest(clock: &Clock) -> i64 {
+    clock.last().max(now_micros())
 }

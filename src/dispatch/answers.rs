@@ -342,6 +342,7 @@ impl<C: Client> Desk<C> {
         for side in Side::ALL {
             orphan(&request.legs[side]);
         }
+        self.shared.untold.remove(request.unvouched);
         self.held
             .set(self.held.get().saturating_sub(request.body.len()));
         self.buffers().give_back(request.body);

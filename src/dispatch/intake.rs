@@ -11,7 +11,7 @@ use super::schema::Job;
 use super::table::Term;
 use super::{Client, Desk, Error, Origin, intercept};
 use crate::cluster::Cluster;
-use crate::pair::Side;
+use crate::pair::{Side, Sides};
 use crate::replay::record::Repeat;
 use crate::statement::topology::{Select, Unsupported};
 use crate::statement::{Class, StatementId, prepared};
@@ -164,6 +164,7 @@ impl<C: Client> Desk<C> {
                 Repeat::Yes
             },
             conditional: false,
+            per_server: false,
             hash: 0,
         };
         for child in batch.children() {
@@ -365,6 +366,7 @@ impl<C: Client> Desk<C> {
             legs: legs(),
             pinned: intake.pinned.is_some(),
             seq: None,
+            unvouched: Sides::NONE,
         };
         let key = {
             let mut table = self.table.borrow_mut();
@@ -431,6 +433,7 @@ impl Batched {
     fn add(&mut self, known: &Known) {
         self.hash = self.hash.rotate_left(5) ^ known.hash;
         self.conditional |= known.statement.class == Class::Conditional;
+        self.per_server |= known.statement.per_server;
         self.repeat = match (self.repeat, known.repeat) {
             (Repeat::No, _) | (_, Repeat::No) => Repeat::No,
             (Repeat::Shifted, _) | (_, Repeat::Shifted) => Repeat::Shifted,

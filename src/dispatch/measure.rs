@@ -34,6 +34,13 @@ impl<C: Client> Desk<C> {
                 .iter()
                 .for_each(|side| self.count_failover(side, actions)),
             (Input::Kept(false), Flow::Write(_)) => self.count_unqueued(actions),
+            (Input::Deadline { .. }, Flow::Write(write))
+                if request.unvouched != write.unvouched() =>
+            {
+                request.unvouched = write.unvouched();
+                self.shared.untold.add(request.unvouched);
+                self.count_unqueued(actions);
+            }
             (Input::Kept(_), _)
             | (Input::Deadline { .. }, _)
             | (Input::Out { .. } | Input::Slow, Flow::Chain(_) | Flow::Write(_)) => {}
@@ -76,7 +83,7 @@ impl<C: Client> Desk<C> {
         }
     }
 
-    /// The queue refused the record; the client may get its answer all the same (`ack_anyway`).
+    /// The queue refused the record, or says nothing; the client may get its answer all the same (`ack_anyway`).
     fn count_unqueued(&self, actions: &Actions) {
         if actions
             .iter()

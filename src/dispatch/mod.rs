@@ -38,5 +38,5 @@ pub use desk::Desk;
 pub use error::Error;
 pub use logins::{Admission, Login};
 pub use registry::Registry;
-pub use shared::{News, Shared};
+pub use shared::{News, Shared, Untold};
 pub use traces::Traces;

@@ -17,7 +17,10 @@ impl<C: Client> Desk<C> {
     pub(super) fn plan(&self, intake: &Intake, login: Option<&Login<C>>) -> (Flow, Actions, Term) {
         let (class, known) = match &intake.what {
             What::Batch(batch) if batch.conditional => return self.at_home_only(),
-            What::Batch(batch) => return self.plan_write(batch.repeat, intake, login),
+            What::Batch(batch) => {
+                self.count_per_server(batch.per_server);
+                return self.plan_write(batch.repeat, intake, login);
+            }
             What::Prepare(known) => {
                 self.metrics.client_request(RequestKind::Prepare);
                 let home = !matches!(known.statement.class, Class::Read);
@@ -44,9 +47,7 @@ impl<C: Client> Desk<C> {
                 }
             }
             Class::Write => {
-                if known.statement.per_server {
-                    self.metrics.per_server_value();
-                }
+                self.count_per_server(known.statement.per_server);
                 self.plan_write(known.repeat, intake, login)
             }
             Class::Conditional => self.at_home_only(),
@@ -127,6 +128,13 @@ impl<C: Client> Desk<C> {
         };
         let (write, actions) = Write::new(plan, rules, accepts);
         (Flow::Write(write), actions, term)
+    }
+
+    #[inline]
+    fn count_per_server(&self, per_server: bool) {
+        if per_server {
+            self.metrics.per_server_value();
+        }
     }
 
     fn at_home_only(&self) -> (Flow, Actions, Term) {

@@ -84,6 +84,8 @@ pub(super) struct Batched {
     pub(super) needs_keyspace: bool,
     pub(super) repeat: crate::replay::record::Repeat,
     pub(super) conditional: bool,
+    /// Some value in it is made by each server.
+    pub(super) per_server: bool,
     pub(super) hash: u64,
 }
 
@@ -167,6 +169,8 @@ pub(super) struct Request<C: Client> {
     pub(super) since: Instant,
     pub(super) legs: Pair<Leg>,
     pub(super) seq: Option<Seq>,
+    /// Sides that owe it without a word of the queue, counted as that.
+    pub(super) unvouched: Sides,
 }
 
 pub(super) const fn legs() -> Pair<Leg> {

@@ -177,9 +177,6 @@ impl Changer {
                 )));
             }
         }
-        let Some(queue) = &self.shared.queue else {
-            return Ok(());
-        };
         let removes = match &job.statement.class {
             Class::Schema(change) => matches!(change.verb, Verb::Drop | Verb::Truncate),
             _ => false,
@@ -189,7 +186,7 @@ impl Changer {
             .policy
             .sides()
             .iter()
-            .find(|side| queue.is_behind(*side))
+            .find(|side| self.shared.is_behind(*side))
         {
             // Owed older writes would come back behind a TRUNCATE, which leaves no tombstone.
             Some(side) if removes => Err(Error::SchemaRefused(format!(

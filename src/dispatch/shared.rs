@@ -1,6 +1,7 @@
 //! What all desks of the process share. Nothing in it is locked on the hot path.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -12,7 +13,7 @@ use super::registry::Registry;
 use super::schema::Job;
 use super::traces::Traces;
 use crate::cluster::topology::Topology;
-use crate::pair::{Pair, Side};
+use crate::pair::{Pair, Side, Sides};
 use crate::policy::{Policy, Report, View};
 use crate::replay::Queue;
 use crate::statement::Schema;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Where records wait; `None` with a single cluster.
     pub queue: Option<Arc<dyn Queue>>,
+    /// What waits until that queue takes it.
+    pub untold: Untold,
     /// Facts and schema.
     pub news: ArcSwap<News>,
     /// Each cluster's nodes, once they are known.
@@ -66,8 +69,33 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Whether writes that this side missed are still owed to it.
+    /// Whether writes that this side missed are still owed to it, in the queue or in memory.
     pub fn is_behind(&self, side: Side) -> bool {
-        (self.queue.as_ref()).is_some_and(|queue| queue.is_behind(side))
+        let is_told = (self.queue.as_ref()).is_some_and(|queue| queue.is_behind(side));
+        is_told || self.untold.is_owed(side)
+    }
+}
+
+/// Debts that are only in memory, since the queue refuses them or its disk says nothing: of all threads.
+#[derive(Debug, Default)]
+pub struct Untold(Pair<AtomicUsize>);
+
+impl Untold {
+    /// One more record that these sides owe.
+    pub(super) fn add(&self, owes: Sides) {
+        for side in owes.iter() {
+            self.0[side].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The queue has it, and says so itself; or it is given up.
+    pub(super) fn remove(&self, owes: Sides) {
+        for side in owes.iter() {
+            self.0[side].fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn is_owed(&self, side: Side) -> bool {
+        self.0[side].load(Ordering::Acquire) != 0
     }
 }

@@ -166,6 +166,19 @@ impl Change {
         }
     }
 
+    /// The side that it makes a debtor.
+    const fn missed(&self) -> Option<Side> {
+        match *self {
+            Self::Missed { side, .. } => Some(side),
+            Self::Applied { .. }
+            | Self::Keep { .. }
+            | Self::Landed { .. }
+            | Self::Park { .. }
+            | Self::Sent { .. }
+            | Self::Void { .. } => None,
+        }
+    }
+
     fn receipt(&self) -> Option<&Receipt> {
         match self {
             Self::Keep { receipt, .. }

@@ -275,6 +275,26 @@ fn a_refused_record_is_never_a_silent_success() {
 }
 
 #[test]
+fn a_disk_that_hangs_is_a_queue_failure_like_one_that_refuses() {
+    for (on_queue_failure, reply) in [
+        (OnQueueFailure::FailWrite, Reply::Ambiguous),
+        (OnQueueFailure::AckAnyway, Reply::Of(Side::A)),
+    ] {
+        let mut write = keeping(Rules {
+            on_queue_failure,
+            ..rules(Ack::Any, true)
+        });
+        assert_eq!(write.unvouched(), Sides::NONE);
+        let unsent = Sides::NONE;
+        let seen: Vec<_> = write.handle(Input::Deadline { unsent }).iter().collect();
+        assert_eq!(seen, [Action::Reply(reply)]);
+        assert_eq!(write.unvouched(), Sides::only(Side::B));
+        write.handle(Input::Kept(true));
+        assert_eq!(write.unvouched(), Sides::NONE);
+    }
+}
+
+#[test]
 fn a_record_that_is_refused_after_the_deadline_is_kept_all_the_same() {
     let unsent = Sides::NONE;
     let mut write = keeping(rules(Ack::Any, true));
@@ -341,11 +361,15 @@ fn at_the_deadline_only_what_was_never_sent_is_surely_not_applied() {
 
 #[test]
 fn a_journal_that_hangs_until_the_deadline_withdraws_its_record() {
-    let (mut write, _) = Write::new(plan(Sides::NONE, true, None), rules(Ack::Any, true), true);
-    let unsent = Sides::NONE;
-    let seen: Vec<_> = write.handle(Input::Deadline { unsent }).iter().collect();
-    assert_eq!(seen, [Action::Void, Action::Reply(Reply::Unsent)]);
-    assert_eq!(write.handle(Input::Kept(true)).iter().count(), 0);
+    // A crash may replay it before it is withdrawn, so a counter's client is given no leave to repeat it.
+    for (repeatable, reply) in [(true, Reply::Unsent), (false, Reply::Ambiguous)] {
+        let rules = rules(Ack::Any, repeatable);
+        let (mut write, _) = Write::new(plan(Sides::NONE, true, None), rules, true);
+        let unsent = Sides::NONE;
+        let seen: Vec<_> = write.handle(Input::Deadline { unsent }).iter().collect();
+        assert_eq!(seen, [Action::Void, Action::Reply(reply)]);
+        assert_eq!(write.handle(Input::Kept(true)).iter().count(), 0);
+    }
 }
 
 #[test]

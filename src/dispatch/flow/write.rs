@@ -111,7 +111,12 @@ impl Write {
             (Stage::Journalling, Input::Kept(ok)) => self.journalled(ok, &mut actions),
             (Stage::Journalling, Input::Deadline { .. }) => {
                 actions.push(Action::Void);
-                self.reply(Reply::Unsent, &mut actions);
+                // Its record may become durable before it is withdrawn: a crash between the two replays it.
+                let reply = match self.rules.repeatable {
+                    true => Reply::Unsent,
+                    false => Reply::Ambiguous,
+                };
+                self.reply(reply, &mut actions);
             }
             (Stage::Sending, Input::Answered(side, verdict)) => {
                 self.settle(side, verdict);
@@ -143,8 +148,8 @@ impl Write {
                 self.kept(reply, debt, ok, &mut actions);
             }
             // The disk hangs: the record may become durable yet, but nobody can vouch for it.
-            (Stage::Keeping(_, debt), Input::Deadline { .. }) => {
-                self.reply(Reply::Ambiguous, &mut actions);
+            (Stage::Keeping(reply, debt), Input::Deadline { .. }) => {
+                self.reply_unvouched(reply, &mut actions);
                 self.stage = Stage::Hanging(debt);
             }
             (Stage::Hanging(debt), Input::Kept(ok)) => {
@@ -187,6 +192,15 @@ impl Write {
     #[must_use]
     pub fn is_keeping(&self) -> bool {
         matches!(self.stage, Stage::Journalling | Stage::Keeping(..))
+    }
+
+    /// Sides that owe it, where the client has been answered and the queue has not said anything.
+    #[must_use]
+    pub const fn unvouched(&self) -> Sides {
+        match self.stage {
+            Stage::Hanging(debt) => debt.owes,
+            Stage::Journalling | Stage::Keeping(..) | Stage::Over | Stage::Sending => Sides::NONE,
+        }
     }
 
     /// Whether this side was never to be sent to.
@@ -329,6 +343,11 @@ impl Write {
         if ok {
             return self.reply(reply, actions);
         }
+        self.reply_unvouched(reply, actions);
+    }
+
+    /// The queue has failed a write that is decided.
+    fn reply_unvouched(&mut self, reply: Reply, actions: &mut Actions) {
         let reply = match self.rules.on_queue_failure {
             OnQueueFailure::AckAnyway => reply,
             OnQueueFailure::FailWrite => Reply::Ambiguous,

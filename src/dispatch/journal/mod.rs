@@ -102,7 +102,9 @@ impl<C: Client> Desk<C> {
 
     fn keep_unsaved(&self, it: Unkept) {
         let mut unsaved = self.unsaved.borrow_mut();
+        self.shared.untold.add(it.owes);
         for lost in unsaved.put(it) {
+            self.shared.untold.remove(lost.owes);
             for side in lost.owes.iter() {
                 self.metrics.copy_refused(side);
             }
@@ -145,7 +147,9 @@ impl<C: Client> Desk<C> {
 
     /// What the queue said to an offer. Returns false if the ticket is a request's.
     pub(super) fn offered(&self, ticket: u64, ok: bool) -> bool {
-        self.unsaved.borrow_mut().handle_receipt(ticket, ok)
+        let told = self.unsaved.borrow_mut().handle_receipt(ticket, ok);
+        self.shared.untold.remove(told.unwrap_or(Sides::NONE));
+        told.is_some()
     }
 
     /// The record of a request, from the client's own bytes.

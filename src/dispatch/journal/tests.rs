@@ -110,6 +110,7 @@ fn request(children: Vec<Either>) -> Request<Nobody> {
         needs_keyspace: true,
         repeat: Repeat::Yes,
         conditional: false,
+        per_server: false,
         hash: 0,
     };
     Request {
@@ -129,6 +130,7 @@ fn request(children: Vec<Either>) -> Request<Nobody> {
         legs: legs(),
         pinned: false,
         seq: None,
+        unvouched: Sides::NONE,
     }
 }
 

@@ -87,19 +87,23 @@ impl Unsaved {
         Some((ticket, self.offered.entry(ticket).or_insert(it)))
     }
 
-    /// Takes what the queue said; false if the ticket is not of here.
-    pub(super) fn handle_receipt(&mut self, ticket: u64, ok: bool) -> bool {
+    /// Takes what the queue said: who owes what it vouches for now. `None` if the ticket is not of here.
+    pub(super) fn handle_receipt(&mut self, ticket: u64, ok: bool) -> Option<Sides> {
         if ticket & TICKET == 0 {
-            return false;
+            return None;
         }
-        if let Some(it) = self.offered.remove(&ticket) {
-            if ok {
+        let told = match self.offered.remove(&ticket) {
+            Some(it) if ok => {
                 self.bytes -= it.size();
-            } else {
-                self.waiting.push_back(it);
+                it.owes
             }
-        }
-        true
+            Some(it) => {
+                self.waiting.push_back(it);
+                Sides::NONE
+            }
+            None => Sides::NONE,
+        };
+        Some(told)
     }
 
     /// Whether the log may be told of a loss: if so, how many it was not told of.
@@ -150,12 +154,13 @@ mod tests {
         let (first, _) = unsaved.offer().unwrap();
         assert!(unsaved.offer().is_none() && !unsaved.is_empty());
 
-        assert!(unsaved.handle_receipt(first, false));
+        assert_eq!(unsaved.handle_receipt(first, false), Some(Sides::NONE));
         let (second, _) = unsaved.offer().unwrap();
         assert_ne!(first, second);
-        assert!(unsaved.handle_receipt(second, true));
+        let told = unsaved.handle_receipt(second, true);
+        assert_eq!(told, Some(Sides::only(Side::B)));
         assert!(unsaved.is_empty() && unsaved.bytes == 0);
-        assert!(!unsaved.handle_receipt(7, true), "a request's");
+        assert_eq!(unsaved.handle_receipt(7, true), None, "a request's");
     }
 
     #[test]

@@ -113,6 +113,7 @@ mod tests {
             needs_keyspace: true,
             repeat: Repeat::Yes,
             conditional: false,
+            per_server: false,
             hash: 0,
         }))
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::pair::{Pair, Side};
+use crate::pair::{Pair, Side, Sides};
 use crate::replay::{Depth, Receipt, Refused};
 
 use super::ledger::Ledger;
@@ -53,8 +53,15 @@ impl Board {
         }
     }
 
-    /// Shows the ledger's state; rings where something became ready.
-    pub(super) fn show(&self, ledger: &Ledger, oldest: Pair<Option<i64>>, dead: u64, bytes: u64) {
+    /// Shows the ledger's state, and who missed what it does not know of yet; rings where something became
+    /// ready.
+    pub(super) fn show(
+        &self,
+        (ledger, missed): (&Ledger, Sides),
+        oldest: Pair<Option<i64>>,
+        dead: u64,
+        bytes: u64,
+    ) {
         let owed = Pair::from_fn(|side| ledger.owed(side));
         *self.depth.lock().unwrap_or_else(PoisonError::into_inner) = Depth {
             owed,
@@ -63,7 +70,8 @@ impl Board {
             bytes,
         };
         for side in Side::ALL {
-            self.behind[side].store(owed[side] != 0, Ordering::Release);
+            let is_behind = owed[side] != 0 || missed.contains(side);
+            self.behind[side].store(is_behind, Ordering::Release);
             self.show_ready(side, ledger.is_ready(side));
         }
     }

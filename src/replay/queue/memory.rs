@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::pair::{Pair, Side};
+use crate::pair::{Pair, Side, Sides};
 use crate::replay::{
     Answer, Change, DeadLetter, Depth, Lease, Parked, Queue, Refused, Seq, record,
 };
@@ -255,7 +255,7 @@ impl Store {
             Pair::from_fn(|side| record::enqueued_at(self.bodies.get(&self.ledger.oldest(side)?)?));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         board.show(
-            &self.ledger,
+            (&self.ledger, Sides::NONE),
             oldest,
             number(self.dead.len()),
             number(self.bytes),

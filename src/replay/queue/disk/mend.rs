@@ -12,7 +12,7 @@ use crate::replay::queue::seqs::runs;
 use crate::replay::{Change, Lease, Refused, Seq};
 
 use super::inbox::{Command, Reply};
-use super::store::Store;
+use super::store::{Mark, PAGES_MAX, Store};
 use super::writer::{Trouble, Writer};
 
 /// The first and the longest wait between attempts to write again.
@@ -25,6 +25,52 @@ const PROBE_BYTES: i64 = 64 << 10;
 const LEASE_BYTES_MAX: usize = 4 << 20;
 
 impl Writer {
+    /// Reads the file. An earlier process may have left it on a full disk, and its reserve with it.
+    pub(super) fn start(&mut self) -> std::result::Result<Mark, std::result::Result<i64, Error>> {
+        let mark = match self.read() {
+            Err(Err(_full)) => {
+                self.place.reserve.free();
+                self.read()
+            }
+            read => read,
+        }?;
+        if let Err(error) = self.take_reserve() {
+            self.fail_open(&error);
+        }
+        Ok(mark)
+    }
+
+    /// Without a reserve the file must not grow, since what the log holds could not be moved into it; records
+    /// still take the place of those that left.
+    fn take_reserve(&mut self) -> Result<()> {
+        let taken = self.place.reserve.take();
+        if let (Err(error), None) = (&taken, self.look_again) {
+            tracing::warn!(path = %self.place.path.display(), %error, "no room for the replay queue's reserve: its file does not grow until there is");
+        }
+        self.look_again = taken.is_err().then(|| Instant::now() + RETRY.1);
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        match taken {
+            Ok(()) => store.bound(self.place.pages_max.unwrap_or(PAGES_MAX)),
+            Err(_short) => store.bound(1),
+        }
+    }
+
+    /// A queue that found no room for its reserve looks again now and then.
+    fn look_for_room(&mut self) {
+        if self.look_again.is_some_and(|at| at <= Instant::now())
+            && let Err(error) = self.take_reserve()
+        {
+            self.fail(&error, Vec::new());
+        }
+    }
+
+    fn read(&mut self) -> std::result::Result<Mark, std::result::Result<i64, Error>> {
+        let store = Store::open(&self.place.path, self.place.pages_max)?;
+        self.recover(store).map_err(Err)
+    }
+
     /// A transaction failed and was taken back. The connection is not trusted any more, nor is a
     /// file whose sync failed: it is opened anew, later.
     pub(super) fn fail(&mut self, error: &Error, changes: Vec<Change>) {
@@ -51,7 +97,9 @@ impl Writer {
 
     /// Tries to write again when it is time.
     pub(super) fn mend(&mut self) {
-        let Some(trouble) = &self.trouble else { return };
+        let Some(trouble) = &self.trouble else {
+            return self.look_for_room();
+        };
         if Instant::now() < trouble.until {
             return;
         }
@@ -62,12 +110,17 @@ impl Writer {
                 self.show();
             }
             Err(error) => {
-                // A full disk still lets records leave, and that may make room.
-                let store = self.store.take().filter(|_| is_full(&error));
-                self.fail(&error, Vec::new());
-                self.store = store;
+                self.place.reserve.free();
+                self.fail_open(&error);
             }
         }
+    }
+
+    /// A full disk still lets records leave, and that may make room.
+    fn fail_open(&mut self, error: &Error) {
+        let store = self.store.take().filter(|_| is_full(error));
+        self.fail(error, Vec::new());
+        self.store = store;
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -92,6 +145,7 @@ impl Writer {
             trouble.refused.extend(refused);
         }
         doomed?;
+        self.take_reserve()?;
         let Some(store) = &self.store else {
             return Ok(());
         };

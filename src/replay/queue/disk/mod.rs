@@ -28,8 +28,9 @@ use crate::replay::{Answer, Change, DeadLetter, Depth, Lease, Queue, Refused, Se
 use super::Clock;
 use super::board::{Board, Outbox};
 use inbox::{Command, Inbox, Reply};
-use store::Store;
 use writer::{Place, Writer};
+
+use file::Reserve;
 
 pub use file::OpenError;
 
@@ -98,7 +99,6 @@ impl Disk {
                 source,
             },
         };
-        let store = Store::open(&path, pages_max).map_err(fault)?;
         let (inbox, board) = (Arc::<Inbox>::default(), Board::new());
         let place = Place {
             path: path.clone(),
@@ -106,9 +106,10 @@ impl Disk {
             bytes_max,
             clock,
             lock,
+            reserve: Reserve::of(&path),
         };
         let mut writer = Writer::new(place, Arc::clone(&inbox), Arc::clone(&board));
-        let mark = writer.recover(store).map_err(|source| fault(Err(source)))?;
+        let mark = writer.start().map_err(fault)?;
         let thread = thread::Builder::new().name("replay-queue".into());
         let writer = thread
             .spawn(move || writer.run())

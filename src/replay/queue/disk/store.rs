@@ -21,6 +21,9 @@ const APPLICATION: i64 = 0x686C_7871;
 /// Of the file and of its log: larger ones cost less a record, and more a lone commit.
 pub(super) const PAGE_BYTES: u32 = 8_192;
 
+/// As many as SQLite takes.
+pub(super) const PAGES_MAX: u32 = u32::MAX - 1;
+
 const TABLES: &str = "
     CREATE TABLE record (seq INTEGER PRIMARY KEY, state INTEGER NOT NULL, body BLOB NOT NULL);
     CREATE TABLE dead (
@@ -79,14 +82,18 @@ impl Store {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "cache_size", -16_384)?;
-        if let Some(pages) = pages_max {
-            db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
-        }
         db.set_prepared_statement_cache_capacity(32);
-        Ok(Self {
+        let store = Self {
             db,
             log_pages: Arc::default(),
-        })
+        };
+        store.bound(pages_max.unwrap_or(PAGES_MAX))?;
+        Ok(store)
+    }
+
+    /// Fails as on a full disk beyond so many pages; the file does not grow if it has as many already.
+    pub(super) fn bound(&self, pages: u32) -> Result<()> {
+        self.run(&format!("PRAGMA max_page_count = {pages}"))
     }
 
     fn layout(&self) -> Result<i64> {

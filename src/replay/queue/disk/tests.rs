@@ -280,6 +280,27 @@ async fn a_full_disk_refuses_records_and_takes_them_again_once_some_left() {
 }
 
 #[tokio::test]
+async fn a_miss_that_cannot_be_stored_makes_its_side_behind_all_the_same() {
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::open(options(&folder).pages_max(60)).unwrap();
+    let writer = Writer::new(&disk);
+    let seq = writer.keep(Sides::NONE, Sides::BOTH).await;
+    while writer.kept(Sides::NONE, A).await.is_ok() {}
+    assert!(!disk.is_behind(Side::B));
+    writer.tell(Change::Landed { seq, side: Side::A });
+    let (side, sent, receipt) = (Side::B, true, None);
+    writer.tell(Change::Missed {
+        seq,
+        side,
+        sent,
+        receipt,
+    });
+    // Answered after it, whether the file is open again by then or not.
+    drop(disk.reserve_clock(1).await);
+    assert!(disk.is_behind(Side::B) && !disk.is_behind(Side::A));
+}
+
+#[tokio::test]
 async fn a_letter_that_found_no_room_is_written_once_there_is_some() {
     let folder = TempDir::new().unwrap();
     let disk = Disk::open(options(&folder).pages_max(60)).unwrap();

@@ -17,7 +17,7 @@ use crate::replay::queue::seqs::runs;
 use crate::replay::queue::{Clock, shortened};
 use crate::replay::{Change, Refused, Seq, record};
 
-use super::file::Lock;
+use super::file::{Lock, Reserve};
 use super::inbox::{Command, Inbox};
 use super::store::{Mark, Pen, Store};
 
@@ -48,6 +48,8 @@ pub(super) struct Writer {
     /// Absent while the file cannot be used.
     pub(super) store: Option<Store>,
     pub(super) trouble: Option<Trouble>,
+    /// When to look for room for the reserve, if there was none.
+    pub(super) look_again: Option<Instant>,
     mark: Mark,
     dead: u64,
     bytes: u64,
@@ -72,6 +74,7 @@ pub(super) struct Place {
     pub(super) clock: Clock,
     #[expect(dead_code, reason = "held for its lock")]
     pub(super) lock: Lock,
+    pub(super) reserve: Reserve,
 }
 
 /// Why records are not accepted, and when to try again.
@@ -104,6 +107,7 @@ impl Writer {
             ledger: Ledger::default(),
             store: None,
             trouble: None,
+            look_again: None,
             mark: Mark::default(),
             dead: 0,
             bytes: 0,
@@ -118,6 +122,7 @@ impl Writer {
 
     /// Reads who owes what out of the file, and deletes what nobody needs.
     pub(super) fn recover(&mut self, store: Store) -> Result<Mark> {
+        (self.ledger, self.gone) = (Ledger::default(), Vec::new());
         let mark = store.mark()?;
         let (mut changed, mut high) = (Vec::new(), mark.high);
         store.states(|seq, stored| {
@@ -185,6 +190,7 @@ impl Writer {
             self.refuse_new(&mut changes, &why);
             if self.store.is_none() {
                 self.hold(changes, &why);
+                self.show();
                 return self.outbox.deliver();
             }
             // A letter needs room too; it must not keep back those that make some.
@@ -421,7 +427,9 @@ impl Writer {
             }
         }
         let oldest = self.oldest.map(|_, oldest| oldest.and_then(|(_, at)| at));
-        self.board.show(&self.ledger, oldest, self.dead, self.bytes);
+        let missed = self.held.iter().filter_map(Change::missed).collect();
+        let known = (&self.ledger, missed);
+        self.board.show(known, oldest, self.dead, self.bytes);
         self.board
             .set_accepts(self.trouble.is_none() && self.bytes < self.place.bytes_max);
     }
