@@ -85,7 +85,7 @@ async fn by_ack_anyway_a_disk_that_hangs_costs_time_and_no_error() {
 
 #[tokio::test]
 async fn by_fail_write_no_write_is_acknowledged_whose_record_is_nowhere_durable() {
-    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full().await), Arc::new(Hung)];
+    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::new(Hung)];
     for queue in queues {
         staged_over(queue, Writes::default(), async |mut stage| {
             stage.moods.b.set(Mood::Error(OVERLOADED));
@@ -103,7 +103,7 @@ async fn by_fail_write_no_write_is_acknowledged_whose_record_is_nowhere_durable(
 
 #[tokio::test]
 async fn by_fail_write_what_must_be_durable_first_is_refused_before_anything_is_sent() {
-    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full().await), Arc::new(Hung)];
+    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::new(Hung)];
     for queue in queues {
         let writes = Writes {
             journal: Journal::Always,
@@ -121,7 +121,7 @@ async fn by_fail_write_what_must_be_durable_first_is_refused_before_anything_is_
 }
 
 /// A queue for one record, which it has.
-async fn full() -> Memory {
+fn full() -> Memory {
     let queue = Memory::new(NonZeroUsize::MIN, || 0);
     let keep = Change::Keep {
         seq: queue.next_seq(),
