@@ -272,7 +272,7 @@ impl Line {
         }
     }
 
-    /// Ends what [`Line::under`] or [`Line::to_contact_points`] began.
+    /// Ends what [`Line::under`] or that to the contact points began.
     pub fn close(&self) {
         self.cluster.close();
     }

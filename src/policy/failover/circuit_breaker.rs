@@ -90,7 +90,7 @@ impl Breaker {
 
     /// A sick answer to one statement (S17). With no good answer between, it is a strike once three distinct
     /// statements got one within `reset_after`: a poison query alone cannot take a cluster out. Nor need an
-    /// application have three statements: nothing but sick answers for [`SICK_FOR`] is a strike as well.
+    /// application have three statements: nothing but sick answers for a second is a strike as well.
     pub fn handle_sick(&mut self, statement: u64, now: Instant) {
         if self.state != State::Closed {
             return;
