@@ -57,7 +57,7 @@ impl Writer {
             Err(_) => Some(RETRY.1),
         };
         self.look_again = pause.map(|pause| Instant::now() + pause);
-        let grows = taken.map_or_else(|error| !is_short(&error), |whole| whole);
+        let grows = taken.unwrap_or_else(|error| !is_short(&error));
         let Some(store) = &self.store else {
             return Ok(());
         };
@@ -111,7 +111,6 @@ impl Writer {
         trouble.refused.extend(refused);
         trouble.until = Instant::now() + trouble.pause;
         trouble.pause = RETRY.1.min(trouble.pause * 2);
-        self.doubt |= !is_full(error);
         self.store = None;
         self.board.set_accepts(false);
     }

@@ -53,8 +53,6 @@ pub(super) struct Writer {
     pub(super) look_again: Option<Instant>,
     /// When to try again to write the letters that found no room.
     pub(super) letters_at: Option<Instant>,
-    /// Whether what the log holds may be only in memory.
-    pub(super) doubt: bool,
     mark: Mark,
     dead: u64,
     bytes: u64,
@@ -114,7 +112,6 @@ impl Writer {
             trouble: None,
             look_again: None,
             letters_at: None,
-            doubt: false,
             mark: Mark::default(),
             dead: 0,
             bytes: 0,
@@ -218,7 +215,7 @@ impl Writer {
 
     /// Writes these, unless they can wait; with `sweep` also what waited, since that makes room.
     fn commit(&mut self, changes: Vec<Change>, sweep: bool) {
-        if changes.is_empty() && !(sweep && !self.gone.is_empty()) {
+        if changes.is_empty() && (!sweep || self.gone.is_empty()) {
             return;
         }
         let few = self.gone.len() + changes.len() <= GONE_MAX;

@@ -206,3 +206,22 @@ fn a_reserve_of_before_becomes_private() {
     let mode = fs::metadata(&reserve).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn a_reserve_is_taken_in_pieces_also_from_where_a_crash_left_it() {
+    let folder = TempDir::new().unwrap();
+    let path = reserve(&folder);
+    let len = || fs::metadata(&path).unwrap().len();
+    let take = || Reserve::of(&folder.path().join("data/replay.db")).take_piece();
+    assert!(!take().unwrap(), "all at once");
+    let piece = len();
+    assert!(0 < piece && piece < 32 << 20);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(piece - 100)
+        .unwrap();
+    while !take().unwrap() {}
+    assert_eq!(len(), 32 << 20);
+}
