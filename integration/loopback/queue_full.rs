@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use helix_proxy::pair::{Side, Sides};
 use helix_proxy::replay::queue::{Disk, Options};
-use helix_proxy::replay::{Change, Lease, Queue, Receipt, Receipts, Refused, Seq};
+use helix_proxy::replay::{Change, Lease, Parked, Queue, Receipt, Receipts, Refused, Seq};
 
 const FOLDER: &str = "QUEUE_FULL_FOLDER";
 /// Runs the rest of its arguments over a disk of 64 MiB, mounted at the first.
-const OVER_A_SMALL_DISK: &str = r#"mount -t tmpfs -o size=64m none "$0" && exec "$@" --exact queue_full::the_victim --ignored --nocapture"#;
+const OVER_A_SMALL_DISK: &str =
+    r#"mount -t tmpfs -o size=64m none "$0" && exec "$@" --exact --ignored --nocapture"#;
 const SOON: Duration = Duration::from_secs(30);
 
-#[test]
-fn replay_goes_on_from_a_full_disk_and_what_leaves_makes_room() {
+/// Runs that test over a disk of its own, where whoever runs this may mount one.
+fn over_a_small_disk(victim: &str) {
     let folder = tempfile::tempdir().unwrap();
     let own = ["--user", "--map-root-user", "--mount"];
     let may = Command::new("unshare").args(own).arg("true").output();
@@ -32,6 +33,7 @@ fn replay_goes_on_from_a_full_disk_and_what_leaves_makes_room() {
         .args(own)
         .args(["sh", "-c", OVER_A_SMALL_DISK])
         .args([folder.path(), &std::env::current_exe().unwrap()])
+        .arg(format!("queue_full::{victim}"))
         .env(FOLDER, folder.path())
         .output()
         .unwrap();
@@ -41,17 +43,35 @@ fn replay_goes_on_from_a_full_disk_and_what_leaves_makes_room() {
     assert!(said.contains("1 passed"), "{said}");
 }
 
+/// The small disk, if a test above runs this one over it.
+fn small_disk() -> Option<PathBuf> {
+    std::env::var_os(FOLDER).map(PathBuf::from)
+}
+
+#[test]
+fn replay_goes_on_from_a_full_disk_and_what_leaves_makes_room() {
+    over_a_small_disk("goes_on_from_a_full_disk");
+}
+
+#[test]
+fn a_queue_opens_on_a_disk_that_filled_while_it_was_closed() {
+    over_a_small_disk("opens_on_a_full_disk");
+}
+
+#[test]
+fn a_large_dead_letter_does_not_keep_back_what_makes_room_for_it() {
+    over_a_small_disk("writes_a_large_letter_without_a_reserve");
+}
+
 #[tokio::test]
 #[ignore = "run by the test above, over a disk of its own"]
-async fn the_victim() {
-    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
-        return;
-    };
+async fn goes_on_from_a_full_disk() {
+    let Some(folder) = small_disk() else { return };
     for (body, restarts) in [(4_000, false), (40_000, true)] {
         let path = folder.join(format!("{body}-{restarts}/replay.db"));
         let mut disk = open(&path);
         let kept = fill(&disk, body).await;
-        let others = take_the_rest(&folder);
+        let others = take_the_rest(&folder, 0);
         if restarts {
             drop(disk);
             disk = open(&path);
@@ -68,6 +88,61 @@ async fn the_victim() {
         drop(disk);
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, over a disk of its own"]
+async fn opens_on_a_full_disk() {
+    let Some(folder) = small_disk() else { return };
+    let path = folder.join("replay.db");
+    let disk = open(&path);
+    let kept = [
+        keep(&disk, 4_000).await.unwrap(),
+        keep(&disk, 4_000).await.unwrap(),
+    ];
+    // What is live when the process ends is owed by the next, which has to be written.
+    disk.submit(&mut vec![kept_by(disk.next_seq(), Sides::only(Side::A))]);
+    drop(disk);
+    assert!(folder.join("replay.db.reserve").exists());
+    take_the_rest(&folder, 0);
+
+    let disk = open(&path);
+    assert_eq!(disk.depth().owed.a, 1);
+    assert_eq!(drained(&disk, kept.len()).await, kept);
+    eventually(|| disk.depth().owed.b == 0).await;
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, over a disk of its own"]
+async fn writes_a_large_letter_without_a_reserve() {
+    let Some(folder) = small_disk() else { return };
+    let path = folder.join("replay.db");
+    let disk = open(&path);
+    let large = keep(&disk, 500_000).await.unwrap();
+    let mut small = Vec::new();
+    for _ in 0..60 {
+        small.push(keep(&disk, 16_000).await.unwrap());
+    }
+    let leaves = small.split_off(40);
+    drained_of(&disk, &leaves).await;
+    drop(disk);
+    std::fs::remove_file(folder.join("replay.db.reserve")).unwrap();
+    take_the_rest(&folder, 20 << 20);
+
+    let disk = open(&path);
+    assert!(disk.accepts(), "there is room, but not for a reserve");
+    let mut changes = vec![Change::Park {
+        seq: large,
+        side: Side::B,
+        reason: Parked::Refused,
+        error: String::new(),
+        receipt: None,
+    }];
+    let leased = disk.lease(Side::B, 100).await.unwrap();
+    assert_eq!(leased.len(), 1 + small.len());
+    changes.extend(leased[1..].iter().map(paid));
+    disk.submit(&mut changes);
+    eventually(|| disk.depth().owed.b == 0 && disk.depth().dead == 1).await;
 }
 
 fn open(path: &Path) -> Disk {
@@ -88,12 +163,23 @@ async fn fill(disk: &Disk, body: usize) -> Vec<Seq> {
     }
 }
 
-/// Somebody else writes until nothing is left.
-fn take_the_rest(folder: &Path) -> PathBuf {
+/// Somebody else writes until so many bytes are left.
+fn take_the_rest(folder: &Path, but: u64) -> PathBuf {
     let path = folder.join("others");
     let mut file = File::create(&path).unwrap();
     while file.write(&[7; 4_096]).is_ok() {}
+    let len = file.metadata().unwrap().len();
+    file.set_len(len - but).unwrap();
     path
+}
+
+/// Applies these alone.
+async fn drained_of(disk: &Disk, only: &[Seq]) {
+    let leased = disk.lease(Side::B, 1_000).await.unwrap();
+    let mut changes = leased.iter().filter(|it| only.contains(&it.seq));
+    disk.submit(&mut changes.by_ref().map(paid).collect());
+    let owed = leased.len() - only.len();
+    eventually(|| disk.depth().owed.b == owed as u64).await;
 }
 
 /// Applies what B owes, so many records.
@@ -144,6 +230,18 @@ async fn keep(disk: &Disk, body: usize) -> Result<Seq, Refused> {
         receipts.take(&mut arrived);
     }
     arrived.remove(0).1.map(|()| seq)
+}
+
+/// A record that this side may still take.
+fn kept_by(seq: Seq, live: Sides) -> Change {
+    Change::Keep {
+        seq,
+        owes: Sides::NONE,
+        live,
+        sent: live,
+        body: vec![1; 100],
+        receipt: None,
+    }
 }
 
 async fn eventually(holds: impl Fn() -> bool) {

@@ -15,10 +15,16 @@ use crate::pair::{Pair, Side};
 use crate::replay::queue::{Disk, Memory, OpenError, Options};
 use crate::replay::{self, Queue};
 
-/// How far ahead of the newest timestamp the clock is reserved (S25), microseconds.
-const AHEAD: i64 = 1_000_000;
-/// How long a disk may take for that, before timestamps do without.
-const RESERVED_WITHIN: Duration = Duration::from_secs(1);
+/// How far ahead of the newest timestamp the clock is reserved (S25), microseconds. After a crash the first timestamps
+/// may lead the wall clock by as much.
+const AHEAD: i64 = 1_500_000;
+/// How much of that is left when it is reserved anew: more than a look late and a slow disk take together, since
+/// timestamps do not follow the wall clock past what is reserved.
+const LEAST: i64 = 1_000_000;
+/// How long a disk may take for that at the start.
+const BEGUN_WITHIN: Duration = Duration::from_secs(1);
+/// How long it may take later, before timestamps do without.
+const RESERVED_WITHIN: Duration = Duration::from_millis(500);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -73,7 +79,7 @@ impl Store {
     pub(super) async fn begin_clock(&self, clock: &Clock) {
         if let Some(disk) = &self.disk {
             clock.begin();
-            reserve(disk, clock).await;
+            reserve(disk, clock, BEGUN_WITHIN).await;
         }
     }
 
@@ -84,8 +90,10 @@ impl Store {
             let Some(disk) = disk else { return };
             let mut reserved = 0;
             loop {
-                if reserved < newest(&shared.clock) + AHEAD / 2 {
-                    reserved = reserve(&disk, &shared.clock).await.unwrap_or(reserved);
+                if is_due(reserved, newest(&shared.clock)) {
+                    reserved = reserve(&disk, &shared.clock, RESERVED_WITHIN)
+                        .await
+                        .unwrap_or(reserved);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -142,9 +150,9 @@ impl Store {
 }
 
 /// Reserves the clock for a while; up to where.
-async fn reserve(disk: &Disk, clock: &Clock) -> Option<i64> {
+async fn reserve(disk: &Disk, clock: &Clock, within: Duration) -> Option<i64> {
     let until = newest(clock) + AHEAD;
-    let reserved = tokio::time::timeout(RESERVED_WITHIN, disk.reserve_clock(until)).await;
+    let reserved = tokio::time::timeout(within, disk.reserve_clock(until)).await;
     match reserved {
         Ok(Ok(())) => {
             clock.reserve(until);
@@ -157,6 +165,31 @@ async fn reserve(disk: &Disk, clock: &Clock) -> Option<i64> {
     None
 }
 
+fn is_due(reserved: i64, newest: i64) -> bool {
+    reserved < newest + LEAST
+}
+
 fn newest(clock: &Clock) -> i64 {
     clock.last().max(now_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_never_holds_timestamps_behind_the_wall_clock() {
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap();
+        for phase in (0..micros(LOOK_EVERY)).step_by(1_000) {
+            let clock = Clock::new(-1_000);
+            clock.reserve(AHEAD);
+            let mut wall = phase;
+            while !is_due(AHEAD, wall) {
+                assert_eq!(clock.next(wall), wall);
+                wall += micros(LOOK_EVERY);
+            }
+            let answered = wall + micros(RESERVED_WITHIN);
+            assert_eq!(clock.next(answered), answered, "looked at {wall}");
+        }
+    }
 }

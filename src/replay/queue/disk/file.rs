@@ -1,17 +1,12 @@
-//! The queue's file on disk: made private, locked for one process (S28), with a reserve beside it.
+//! The queue's file on disk: made private, locked for one process (S28).
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How every SQLite file begins.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
-
-/// Of the reserve: more than the log holds before it is moved into the file, and a large commit.
-const RESERVE_BYTES: u64 = 32 << 20;
-/// What must be left beside a reserve that is taken: room for the log.
-const LEAST_BYTES: u64 = 16 << 20;
 
 /// Why the queue could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,47 +64,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
 
-/// Room that is kept taken beside the queue's file, and given up when the disk is full: to empty the log
-/// and to delete records takes room before it makes some.
-#[derive(Debug)]
-pub(super) struct Reserve(PathBuf);
-
-impl Reserve {
-    pub(super) fn of(path: &Path) -> Self {
-        Self(beside(path, ".reserve"))
-    }
-
-    /// Takes the room, unless it is taken.
-    pub(super) fn take(&self) -> io::Result<()> {
-        let mut file = open(&self.0)?;
-        if file.metadata()?.len() == RESERVE_BYTES {
-            return Ok(());
-        }
-        let disk = rustix::fs::fstatvfs(&file)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVE_BYTES + LEAST_BYTES {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        // Zeros that are written, since a file can be long and take no room.
-        let zeros = [0; 64 << 10];
-        let taken = (0..RESERVE_BYTES / zeros.len() as u64)
-            .try_for_each(|_| file.write_all(&zeros))
-            .and_then(|()| file.sync_all());
-        taken.inspect_err(|_| self.free())
-    }
-
-    /// Gives the room up.
-    pub(super) fn free(&self) {
-        match fs::remove_file(&self.0) {
-            Ok(()) => {
-                tracing::warn!(path = %self.0.display(), "the replay queue lives on its reserve");
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "the replay queue's reserve cannot be freed"),
-        }
-    }
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
+/// The file of that ending beside the queue's.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(ending);
     beside.into()

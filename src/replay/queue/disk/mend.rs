@@ -1,17 +1,13 @@
-//! What the writer does when the file fails, and the questions it answers between commits.
+//! What the writer does when the file fails.
 
-use std::ops::RangeInclusive;
+use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rusqlite::{Error, ErrorCode, Result};
 
-use crate::pair::Side;
-use crate::replay::queue::ledger::State;
-use crate::replay::queue::seqs::runs;
-use crate::replay::{Change, Lease, Refused, Seq};
+use crate::replay::{Change, Refused};
 
-use super::inbox::{Command, Reply};
+use super::reserve::is_short;
 use super::store::{Mark, PAGES_MAX, Store};
 use super::writer::{Trouble, Writer};
 
@@ -21,49 +17,73 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Bytes that must fit before records are accepted again.
 const PROBE_BYTES: i64 = 64 << 10;
 
-/// Bytes handed out with one lease; what is beyond stays for the next.
-const LEASE_BYTES_MAX: usize = 4 << 20;
-
 impl Writer {
     /// Reads the file. An earlier process may have left it on a full disk, and its reserve with it.
     pub(super) fn start(&mut self) -> std::result::Result<Mark, std::result::Result<i64, Error>> {
         let mark = match self.read() {
             Err(Err(_full)) => {
+                // It holds SQLite's lock of the file.
+                self.store = None;
                 self.place.reserve.free();
                 self.read()
             }
             read => read,
         }?;
-        if let Err(error) = self.take_reserve() {
+        if let Err(error) = self.take_reserve().and_then(|()| self.probe()) {
             self.fail_open(&error);
         }
         Ok(mark)
     }
 
-    /// Without a reserve the file must not grow, since what the log holds could not be moved into it; records
-    /// still take the place of those that left.
     fn take_reserve(&mut self) -> Result<()> {
         let taken = self.place.reserve.take();
+        self.bound(taken.map(|()| true))
+    }
+
+    /// Without a reserve the file must not grow, since what the log holds could not be moved into it; records
+    /// still take the place of those that left.
+    fn bound(&mut self, taken: io::Result<bool>) -> Result<()> {
         if let (Err(error), None) = (&taken, self.look_again) {
-            tracing::warn!(path = %self.place.path.display(), %error, "no room for the replay queue's reserve: its file does not grow until there is");
+            let text = if is_short(error) {
+                "no room for the replay queue's reserve: its file does not grow until there is"
+            } else {
+                "the replay queue has no reserve: replay may stop on a full disk"
+            };
+            tracing::warn!(path = %self.place.path.display(), %error, "{text}");
         }
-        self.look_again = taken.is_err().then(|| Instant::now() + RETRY.1);
+        let pause = match &taken {
+            Ok(true) => None,
+            Ok(false) => Some(Duration::ZERO),
+            Err(_) => Some(RETRY.1),
+        };
+        self.look_again = pause.map(|pause| Instant::now() + pause);
+        let grows = taken.unwrap_or_else(|error| !is_short(&error));
         let Some(store) = &self.store else {
             return Ok(());
         };
-        match taken {
-            Ok(()) => store.bound(self.place.pages_max.unwrap_or(PAGES_MAX)),
-            Err(_short) => store.bound(1),
+        store.bound(if grows {
+            self.place.pages_max.unwrap_or(PAGES_MAX)
+        } else {
+            1
+        })
+    }
+
+    /// A queue that found no room for its reserve looks again now and then, and takes it piece by piece.
+    fn look_for_room(&mut self) {
+        if self.look_again.is_some_and(|at| at <= Instant::now()) {
+            let taken = self.place.reserve.take_piece();
+            if let Err(error) = self.bound(taken) {
+                self.fail(&error, Vec::new());
+            }
         }
     }
 
-    /// A queue that found no room for its reserve looks again now and then.
-    fn look_for_room(&mut self) {
-        if self.look_again.is_some_and(|at| at <= Instant::now())
-            && let Err(error) = self.take_reserve()
-        {
-            self.fail(&error, Vec::new());
-        }
+    /// Fails unless a record of some size could be stored.
+    fn probe(&self) -> Result<()> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        store.probe(PROBE_BYTES).inspect_err(|_| store.roll_back())
     }
 
     fn read(&mut self) -> std::result::Result<Mark, std::result::Result<i64, Error>> {
@@ -146,147 +166,69 @@ impl Writer {
         }
         doomed?;
         self.take_reserve()?;
-        let Some(store) = &self.store else {
-            return Ok(());
-        };
-        store.probe(PROBE_BYTES).inspect_err(|_| store.roll_back())
+        self.probe()
     }
 
-    /// Answers one question.
-    pub(super) fn obey(&mut self, command: Command) {
-        match command {
-            Command::Close(reply) => answer(reply, Err(Refused::Closed)),
-            Command::Fact { key, reply } => {
-                let fact = self.ask(|store| store.fact(&key));
-                answer(reply, fact);
+    /// Takes the letters out, which need room: they must not keep back those that make some. Those that cannot be
+    /// tried now are held.
+    pub(super) fn set_letters_apart(&mut self, changes: &mut Vec<Change>) -> Vec<Change> {
+        let letter = |change: &mut Change| matches!(change, Change::Park { .. });
+        let letters = changes.extract_if(.., letter).collect();
+        let early = self.letters_at.is_some_and(|at| Instant::now() < at);
+        if self.trouble.is_none() && !early {
+            return letters;
+        }
+        self.hold(letters, &self.refusal());
+        self.outbox.deliver();
+        Vec::new()
+    }
+
+    /// Letters alone: for want of room they wait, and nothing else does.
+    pub(super) fn write_letters(&mut self, letters: Vec<Change>) {
+        if self.trouble.is_some() {
+            self.hold(letters, &self.refusal());
+        } else if let Err(error) = self.write_all(&letters, true) {
+            self.outbox.clear();
+            if is_full(&error) {
+                self.letters_at = Some(Instant::now() + RETRY.1);
+                self.hold(letters, &Refused::Store(error.to_string()));
+            } else {
+                self.fail(&error, letters);
             }
-            Command::Lease { side, max, reply } => self.lease(side, max, reply),
-            Command::Letters { after, max, reply } => {
-                let letters = self.ask(|store| store.letters(after, max));
-                answer(reply, letters);
-            }
-            Command::Purge { numbers, reply } => {
-                let purged = self.purge(&numbers);
-                self.answer_write(reply, purged);
-            }
-            Command::PutFact { key, value, reply } => {
-                let put = self.transaction(|_, store, _| store.set_fact(&key, &value));
-                self.answer_write(reply, put);
-            }
-            Command::Release { side, seqs } => {
-                seqs.into_iter()
-                    .for_each(|seq| self.ledger.release(side, seq));
-                self.board.show_ready(side, self.ledger.is_ready(side));
-            }
-            Command::Requeue { numbers, reply } => {
-                let requeued = self.requeue(&numbers);
-                self.answer_write(reply, requeued);
-            }
-            Command::Reserve { until, reply } => {
-                let reserved = self.reserve(until);
-                self.answer_write(reply, reserved);
+        }
+        self.show();
+        self.outbox.deliver();
+    }
+
+    /// Changes that could not be written: tells the receipts, keeps what must not be forgotten.
+    pub(super) fn hold(&mut self, changes: Vec<Change>, why: &Refused) {
+        for change in changes {
+            self.outbox.put(change.receipt(), Err(why.clone()));
+            let known = !self.ledger.state(change.seq()).is_gone();
+            let needed = !matches!(change, Change::Keep { .. } | Change::Sent { .. });
+            if known && needed {
+                self.held.push(change.without_receipt());
             }
         }
     }
 
-    /// Writes what is held, empties the log, and lets go of the file.
-    pub(super) fn close(mut self, reply: Reply<()>) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.until = Instant::now();
-        }
-        self.mend();
-        self.write(&mut Vec::new());
-        let sealed = self.seal();
-        let mut closed = sealed.map_err(|error| Refused::Store(error.to_string()));
-        if closed.is_ok() && self.is_holding() {
-            closed = Err(Refused::Store("some changes are not stored".into()));
-        }
-        self.board.set_accepts(false);
-        drop(self);
-        answer(reply, closed);
-    }
-
-    fn lease(&mut self, side: Side, max: usize, reply: Reply<Vec<Lease>>) {
-        let mut seqs = Vec::new();
-        self.ledger.lease(side, max, &mut seqs);
-        let leases = self.bodies(side, &seqs);
-        let taken = leases.as_ref().map_or(0, Vec::len);
-        // Those past the byte limit, or all after an error, are there for the next.
-        seqs.iter()
-            .skip(taken)
-            .for_each(|&seq| self.ledger.release(side, seq));
-        let leased = leases
-            .iter()
-            .flatten()
-            .map(|lease| lease.seq)
-            .collect::<Vec<_>>();
-        if reply.send(leases).is_err() {
-            leased
-                .into_iter()
-                .for_each(|seq| self.ledger.release(side, seq));
-        }
-        self.board.show_ready(side, self.ledger.is_ready(side));
-    }
-
-    fn bodies(&self, side: Side, seqs: &[Seq]) -> std::result::Result<Vec<Lease>, Refused> {
-        let mut neighbours: Vec<RangeInclusive<i64>> = Vec::new();
-        runs(seqs, &mut neighbours);
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(seqs.len()));
-        self.ask(|store| {
-            neighbours.iter().try_for_each(|run| {
-                store.bodies(run, |seq, body| {
-                    let fits = ends.is_empty() || bytes.len() + body.len() <= LEASE_BYTES_MAX;
-                    if fits {
-                        bytes.extend_from_slice(body);
-                        ends.push((seq, bytes.len()));
-                    }
-                    fits
-                })
-            })
-        })?;
-        let (bytes, mut start) = (Bytes::from(bytes), 0);
-        let lease = |(seq, end)| {
-            let state: State = self.ledger.state(seq);
-            let (sent, again) = (state.sent.contains(side), state.again.contains(side));
-            let body = bytes.slice(std::mem::replace(&mut start, end)..end);
-            Lease {
-                seq,
-                side,
-                sent,
-                again,
-                body,
+    pub(super) fn refuse_new(&mut self, changes: &mut Vec<Change>, why: &Refused) {
+        changes.retain(|change| {
+            let new = matches!(change, Change::Keep { .. });
+            if new {
+                self.outbox.put(change.receipt(), Err(why.clone()));
             }
-        };
-        Ok(ends.into_iter().map(lease).collect())
-    }
-
-    fn ask<T>(&self, ask: impl FnOnce(&Store) -> Result<T>) -> std::result::Result<T, Refused> {
-        let store = self.store.as_ref().ok_or_else(|| self.refusal())?;
-        ask(store).map_err(|error| Refused::Store(error.to_string()))
-    }
-
-    fn answer_write<T>(&mut self, reply: Reply<T>, written: Result<T>) {
-        let written = written.map_err(|error| {
-            if self.store.is_some() {
-                self.fail(&error, Vec::new());
-            }
-            self.refusal()
+            !new
         });
-        answer(reply, written);
     }
 
-    fn refusal(&self) -> Refused {
+    pub(super) fn refusal(&self) -> Refused {
         Refused::Store(
             self.trouble
                 .as_ref()
                 .map_or_else(String::new, |trouble| trouble.why.clone()),
         )
     }
-}
-
-/// Whoever asked may have stopped waiting; then nobody needs the answer.
-fn answer<T>(reply: Reply<T>, answer: std::result::Result<T, Refused>) {
-    drop(reply.send(answer));
 }
 
 fn is_full(error: &Error) -> bool {

@@ -4,11 +4,13 @@
 //! submit --> inbox --> writer: ledger + transaction + fsync --> receipts, board
 //! ```
 //! `file` claims the file, `inbox` is what was told, `writer` commits it, `mend` recovers from
-//! failures and answers questions, `store` is the SQL.
+//! failures, `reserve` is the room kept for that, `answer` answers questions, `store` is the SQL.
 
+mod answer;
 mod file;
 mod inbox;
 mod mend;
+mod reserve;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use super::board::{Board, Outbox};
 use inbox::{Command, Inbox, Reply};
 use writer::{Place, Writer};
 
-use file::Reserve;
+use reserve::Reserve;
 
 pub use file::OpenError;
 

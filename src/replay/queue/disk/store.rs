@@ -176,11 +176,12 @@ impl Store {
         Ok(used * u64::from(PAGE_BYTES))
     }
 
-    /// Fails unless so many bytes can be stored durably.
+    /// Fails unless so many bytes can be stored durably. They are committed before they leave, since the log must
+    /// have room for them too; what an earlier probe could not delete is replaced.
     pub(super) fn probe(&self, bytes: i64) -> Result<()> {
         self.begin()?;
         self.db
-            .prepare_cached("INSERT INTO fact VALUES ('probe', zeroblob(?))")?
+            .prepare_cached("INSERT OR REPLACE INTO fact VALUES ('probe', zeroblob(?))")?
             .execute([bytes])?;
         self.commit()?;
         self.run("DELETE FROM fact WHERE key = 'probe'")

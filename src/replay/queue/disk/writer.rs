@@ -17,8 +17,9 @@ use crate::replay::queue::seqs::runs;
 use crate::replay::queue::{Clock, shortened};
 use crate::replay::{Change, Refused, Seq, record};
 
-use super::file::{Lock, Reserve};
+use super::file::Lock;
 use super::inbox::{Command, Inbox};
+use super::reserve::Reserve;
 use super::store::{Mark, Pen, Store};
 
 /// How long landings may wait for company, and what nobody needs for its deletion: a crash repeats it,
@@ -50,6 +51,8 @@ pub(super) struct Writer {
     pub(super) trouble: Option<Trouble>,
     /// When to look for room for the reserve, if there was none.
     pub(super) look_again: Option<Instant>,
+    /// When to try again to write the letters that found no room.
+    pub(super) letters_at: Option<Instant>,
     mark: Mark,
     dead: u64,
     bytes: u64,
@@ -61,8 +64,8 @@ pub(super) struct Writer {
     /// Whether the ledger knows of landings that the file does not.
     stale: bool,
     /// What was told before a commit failed and must still be done.
-    held: Vec<Change>,
-    outbox: Outbox,
+    pub(super) held: Vec<Change>,
+    pub(super) outbox: Outbox,
 }
 
 /// Which file, and within what bounds.
@@ -108,6 +111,7 @@ impl Writer {
             store: None,
             trouble: None,
             look_again: None,
+            letters_at: None,
             mark: Mark::default(),
             dead: 0,
             bytes: 0,
@@ -180,11 +184,16 @@ impl Writer {
 
     /// Writes the changes in one transaction and tells the receipts what came of it.
     pub(super) fn write(&mut self, changes: &mut Vec<Change>) {
+        let again = !self.held.is_empty();
         self.held.append(changes);
         if self.held.is_empty() {
             return;
         }
         let mut changes = std::mem::take(&mut self.held);
+        let mut letters = Vec::new();
+        if again || self.trouble.is_some() || self.look_again.is_some() {
+            letters = self.set_letters_apart(&mut changes);
+        }
         if let Some(trouble) = &self.trouble {
             let why = Refused::Store(trouble.why.clone());
             self.refuse_new(&mut changes, &why);
@@ -193,29 +202,42 @@ impl Writer {
                 self.show();
                 return self.outbox.deliver();
             }
-            // A letter needs room too; it must not keep back those that make some.
-            let letter = |change: &mut Change| matches!(change, Change::Park { .. });
-            let letters = changes.extract_if(.., letter).collect();
-            self.hold(letters, &why);
+            self.outbox.deliver();
         }
-        let room = self.gone.len() + changes.len() <= GONE_MAX;
-        if room && changes.iter().all(|change| self.can_wait(change)) {
-            self.note(&changes);
-        } else {
-            let written = self.transaction(|writer, store, page| {
-                let mut pen = store.pen()?;
-                changes
-                    .iter()
-                    .try_for_each(|change| writer.write_change(&mut pen, change, page))
-            });
-            if let Err(error) = written {
-                self.outbox.clear();
-                self.fail(&error, changes);
-            }
-        }
+        self.commit(changes, !letters.is_empty());
         // First the board: who has a receipt must find the debt there (S20).
         self.show();
         self.outbox.deliver();
+        if !letters.is_empty() {
+            self.write_letters(letters);
+        }
+    }
+
+    /// Writes these, unless they can wait; with `sweep` also what waited, since that makes room.
+    fn commit(&mut self, changes: Vec<Change>, sweep: bool) {
+        if changes.is_empty() && (!sweep || self.gone.is_empty()) {
+            return;
+        }
+        let few = self.gone.len() + changes.len() <= GONE_MAX;
+        if few && !sweep && changes.iter().all(|change| self.can_wait(change)) {
+            return self.note(&changes);
+        }
+        let written = self.write_all(&changes, sweep);
+        if let Err(error) = written {
+            self.outbox.clear();
+            self.fail(&error, changes);
+        }
+    }
+
+    /// Writes these in one transaction.
+    pub(super) fn write_all(&mut self, changes: &[Change], sweep: bool) -> Result<()> {
+        self.transaction(|writer, store, page| {
+            page.sweep = sweep;
+            let mut pen = store.pen()?;
+            changes
+                .iter()
+                .try_for_each(|change| writer.write_change(&mut pen, change, page))
+        })
     }
 
     /// Runs `work` in a transaction, together with what had waited for one. Believes in it only
@@ -462,32 +484,5 @@ impl Writer {
             Ok(())
         })?;
         self.store.as_ref().map_or(Ok(()), Store::settle)
-    }
-
-    /// Changes that could not be written: tells the receipts, keeps what must not be forgotten.
-    pub(super) fn hold(&mut self, changes: Vec<Change>, why: &Refused) {
-        for change in changes {
-            self.outbox.put(change.receipt(), Err(why.clone()));
-            let known = !self.ledger.state(change.seq()).is_gone();
-            let needed = !matches!(change, Change::Keep { .. } | Change::Sent { .. });
-            if known && needed {
-                self.held.push(change.without_receipt());
-            }
-        }
-    }
-
-    fn refuse_new(&mut self, changes: &mut Vec<Change>, why: &Refused) {
-        changes.retain(|change| {
-            let new = matches!(change, Change::Keep { .. });
-            if new {
-                self.outbox.put(change.receipt(), Err(why.clone()));
-            }
-            !new
-        });
-    }
-
-    /// Whether something told is still not in the file.
-    pub(super) fn is_holding(&self) -> bool {
-        !self.held.is_empty()
     }
 }

@@ -1,9 +1,11 @@
 //! What the disk queue promises beyond the common suite: restarts, crashes, full disks, bad paths.
 
+mod full;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -45,6 +47,14 @@ fn pay(writer: &Writer<'_>, leases: &[Lease]) {
 /// Makes sure that everything told so far was done.
 async fn settled(disk: &Disk) {
     disk.reserve_clock(0).await.unwrap();
+}
+
+async fn eventually(holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < until, "it took too long");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -240,88 +250,6 @@ async fn a_flipped_bit_in_the_last_commit_is_detected() {
     bytes[last] ^= 1;
     fs::write(&log, bytes).unwrap();
     assert_eq!(Writer::new(&open(&after)).leased(Side::B).await, [first]);
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_records_and_takes_them_again_once_some_left() {
-    let folder = TempDir::new().unwrap();
-    let disk = Disk::open(options(&folder).pages_max(60)).unwrap();
-    let writer = Writer::new(&disk);
-    let mut kept = Vec::new();
-    let refused = loop {
-        match writer.kept(B, Sides::NONE).await {
-            Ok(seq) => kept.push(seq),
-            Err(refused) => break refused,
-        }
-    };
-    assert!(matches!(refused, Refused::Store(_)) && 100 < kept.len());
-    assert!(!disk.accepts());
-    assert!(matches!(
-        writer.kept(B, Sides::NONE).await,
-        Err(Refused::Store(_))
-    ));
-
-    // Once it is open again records leave, and that makes room.
-    let mut leased = Vec::new();
-    while leased.is_empty() {
-        leased = disk.lease(Side::B, 10_000).await.unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(
-        leased.iter().map(|lease| lease.seq).collect::<Vec<_>>(),
-        kept
-    );
-    pay(&writer, &leased);
-    while !disk.accepts() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    writer.keep(B, Sides::NONE).await;
-    assert_eq!(disk.depth().owed.b, 1, "what was refused is not there");
-}
-
-#[tokio::test]
-async fn a_miss_that_cannot_be_stored_makes_its_side_behind_all_the_same() {
-    let folder = TempDir::new().unwrap();
-    let disk = Disk::open(options(&folder).pages_max(60)).unwrap();
-    let writer = Writer::new(&disk);
-    let seq = writer.keep(Sides::NONE, Sides::BOTH).await;
-    while writer.kept(Sides::NONE, A).await.is_ok() {}
-    assert!(!disk.is_behind(Side::B));
-    writer.tell(Change::Landed { seq, side: Side::A });
-    let (side, sent, receipt) = (Side::B, true, None);
-    writer.tell(Change::Missed {
-        seq,
-        side,
-        sent,
-        receipt,
-    });
-    // Answered after it, whether the file is open again by then or not.
-    drop(disk.reserve_clock(1).await);
-    assert!(disk.is_behind(Side::B) && !disk.is_behind(Side::A));
-}
-
-#[tokio::test]
-async fn a_letter_that_found_no_room_is_written_once_there_is_some() {
-    let folder = TempDir::new().unwrap();
-    let disk = Disk::open(options(&folder).pages_max(60)).unwrap();
-    let writer = Writer::new(&disk);
-    while writer.kept(B, Sides::NONE).await.is_ok() {}
-    let mut leased = Vec::new();
-    while leased.is_empty() {
-        leased = disk.lease(Side::B, 10_000).await.unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let poison = leased.remove(0).seq;
-    assert!(matches!(
-        writer.park(poison, Side::B, "no").await,
-        Err(Refused::Store(_))
-    ));
-    pay(&writer, &leased);
-    while disk.depth().dead == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(writer.letters().await[0].body, body(poison.0));
-    assert_eq!(disk.depth().owed.b, 0);
 }
 
 #[tokio::test]
