@@ -376,7 +376,7 @@ impl World {
     fn note_unvouched(&mut self, id: u64) {
         let hangs = self.look(id).is_some_and(|request| match &request.job {
             Job::Read(_) => false,
-            Job::Write(write, _) => !write.unvouched().is_empty(),
+            Job::Write(write, _) => write.is_hanging(),
         });
         if let Some(mutation) = self.write_of(id)
             && hangs
