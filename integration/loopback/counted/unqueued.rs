@@ -256,10 +256,9 @@ async fn refuses(shared: &Shared) {
 async fn b_still_owes(shared: &Arc<Shared>) {
     for text in ["DROP TABLE ks.t", "TRUNCATE ks.t"] {
         let refused = change(shared, text).await.unwrap_err();
-        let Error::SchemaRefused(why) = refused else {
-            panic!("{text}: {refused:?}")
-        };
-        assert!(why.starts_with("cluster B still owes"), "{why}");
+        let why = "cluster B still owes";
+        let is_told = matches!(&refused, Error::SchemaRefused(it) if it.starts_with(why));
+        assert!(is_told, "{text}: {refused:?}");
     }
 }
 
