@@ -60,6 +60,18 @@ impl Request {
     }
 }
 
+impl Proxy {
+    /// Whether this side owes what the queue has refused, or said nothing of yet.
+    fn remembers_debt(&self, side: Side) -> bool {
+        let unvouched = |request: &Request| match &request.job {
+            Job::Read(_) => false,
+            Job::Write(write, _) => write.unvouched().contains(side),
+        };
+        let refused = |record: &Record| record.owes.contains(side);
+        self.stubborn.values().any(refused) || self.requests.values().any(unvouched)
+    }
+}
+
 impl World {
     /// A client asks for something.
     pub(crate) fn request(&mut self, client: usize) {
@@ -81,7 +93,7 @@ impl World {
     fn read(&mut self, client: usize, id: u64) {
         let Some(proxy) = &self.proxy else { return };
         let ignores = self.settings.breaks(Broken::ReadsIgnoreTheQueue);
-        let behind = |side| !ignores && self.queue.is_behind(side);
+        let behind = |side| !ignores && self.is_behind(proxy, side);
         let mut plan = proxy.policy.read(proxy.view, behind);
         self.check_fresh(plan.first);
         if self.dice.chance(20) {
@@ -92,6 +104,12 @@ impl World {
         self.insert(client, id, Job::Read(read), Sides::NONE, &actions);
         self.push(self.now + FAILOVER_AFTER, Event::Slow(id));
         self.push(self.now + READ_DEADLINE, Event::Deadline(id));
+    }
+
+    /// As the proxy knows it: by the queue, or since the record is only in its memory.
+    fn is_behind(&self, proxy: &Proxy, side: Side) -> bool {
+        let forgets = self.settings.breaks(Broken::ReadsIgnoreMemory);
+        self.queue.is_behind(side) || !forgets && proxy.remembers_debt(side)
     }
 
     /// I12 by what is true, not by what the queue says: while all is settled and both sides are up,
@@ -105,7 +123,7 @@ impl World {
         let lacks = |side: Side| {
             let known = |id: &Id| {
                 let entry = self.book.look(*id);
-                !entry.is_excused() && !entry.stubborn && !entry.parked.contains(side)
+                !entry.is_excused() && !entry.parked.contains(side)
             };
             let missing = |id: &&Id| !self.clusters[side].has(**id);
             self.book
@@ -116,6 +134,7 @@ impl World {
         };
         if let (Some(id), None) = (lacks(first), lacks(!first))
             && !self.queue.is_behind(!first)
+            && !proxy.remembers_debt(!first)
         {
             let why = format!("I12: a read goes to {first}, which lacks w{id}");
             self.fail(why);
@@ -376,7 +395,7 @@ impl World {
     fn note_unvouched(&mut self, id: u64) {
         let hangs = self.look(id).is_some_and(|request| match &request.job {
             Job::Read(_) => false,
-            Job::Write(write, _) => !write.unvouched().is_empty(),
+            Job::Write(write, _) => write.is_hanging(),
         });
         if let Some(mutation) = self.write_of(id)
             && hangs

@@ -52,6 +52,8 @@ pub(crate) enum Broken {
     MaybeCountsAsNotApplied,
     /// An opened breaker ends waits only, not sends to come.
     OpeningSkipsWhatIsToCome,
+    /// Reads do not ask who owes what only memory has.
+    ReadsIgnoreMemory,
     /// Reads do not ask who is behind.
     ReadsIgnoreTheQueue,
     /// A write that both sides may have missed is recorded for one of them.
@@ -69,7 +71,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::AnswersBeforeDurable,
         Self::ClockForgetsItsCeiling,
         Self::ForbiddenReplayed,
@@ -78,6 +80,7 @@ impl Broken {
         Self::LiveDroppedAtRecovery,
         Self::MaybeCountsAsNotApplied,
         Self::OpeningSkipsWhatIsToCome,
+        Self::ReadsIgnoreMemory,
         Self::ReadsIgnoreTheQueue,
         Self::RecordedForOneSide,
         Self::RefusedRecordsForgotten,
@@ -97,7 +100,7 @@ impl Broken {
             Self::LiveDroppedAtRecovery | Self::RefusedRecordsForgotten => &["I1", "I3"],
             Self::MaybeCountsAsNotApplied => &["S15", "S13", "S2", "I3"],
             Self::OpeningSkipsWhatIsToCome => &["S18"],
-            Self::ReadsIgnoreTheQueue => &["I12"],
+            Self::ReadsIgnoreMemory | Self::ReadsIgnoreTheQueue => &["I12"],
             Self::RecordedForOneSide | Self::ReplayRestamps => &["I3"],
             Self::SecondWaitsForTheFirst => &["D4"],
             Self::SendsBeforeTheMark | Self::SentReplayedBlindly => &["S13"],

@@ -50,7 +50,7 @@ pub struct Desk<C: Client> {
     pub(super) submit: Notify,
     /// Rings when the table is no longer empty.
     pub(super) busy: Notify,
-    /// A failure was reported and no success since.
+    /// A failure was reported, or the side is doubted, and no success was told since.
     pub(super) struck: Pair<Cell<bool>>,
     /// Bytes of the requests in flight.
     pub(super) held: Cell<usize>,
@@ -361,6 +361,10 @@ impl<C: Client> Desk<C> {
                 // What it could not be asked while it was away may be asked now.
                 self.prepared.clear();
             }
+            // Of a side that is doubted every worker says so, whoever reported the failure.
+            for side in after.doubted.iter() {
+                self.struck[side].set(true);
+            }
         }
     }
 
@@ -412,8 +416,10 @@ impl<C: Client> Desk<C> {
 
     /// Tells the health loop what was seen. A full channel already holds more than it needs.
     pub(super) fn report(&self, side: Side, report: Report) {
-        self.struck[side].set(report != Report::Success);
-        if self.shared.reports.try_send((side, report)).is_err() {
+        let is_told = self.shared.reports.try_send((side, report)).is_ok();
+        // A success that did not fit is told with the next good answer.
+        self.struck[side].set(report != Report::Success || !is_told);
+        if !is_told {
             tracing::trace!(%side, "the health loop has enough reports");
         }
     }

@@ -35,6 +35,9 @@ pub enum Error {
     /// Nothing was sent anywhere: only this cluster could have done it, or it goes to both.
     #[error("cluster {0} is away, and this needs it; nothing was applied")]
     Away(String),
+    /// Nothing was sent anywhere: only this cluster could have done it, and could not be asked.
+    #[error("cluster {0} cannot be reached, and this needs it; nothing was applied")]
+    Unreached(String),
     /// Nothing was sent anywhere: there is too much to do.
     #[error("cluster {cluster} takes no more requests now: {limit}; nothing was applied")]
     Full {

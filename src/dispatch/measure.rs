@@ -34,11 +34,7 @@ impl<C: Client> Desk<C> {
                 .iter()
                 .for_each(|side| self.count_failover(side, actions)),
             (Input::Kept(false), Flow::Write(_)) => self.count_unqueued(actions),
-            (Input::Deadline { .. }, Flow::Write(write))
-                if request.unvouched != write.unvouched() =>
-            {
-                request.unvouched = write.unvouched();
-                self.shared.untold.add(request.unvouched);
+            (Input::Deadline { .. }, Flow::Write(write)) if write.is_hanging() => {
                 self.count_unqueued(actions);
             }
             (Input::Kept(_), _)

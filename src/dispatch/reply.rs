@@ -127,13 +127,16 @@ impl<C: Client> Desk<C> {
         let needed = match &request.flow {
             Flow::Chain(_) => asked.next().or_else(|| out.iter().next()),
             Flow::Read(read) => read.only(),
-            // It waited for its record.
-            Flow::Write(_) if asked.next().is_none() => return Error::QueueRefused,
+            // It waited for its record in vain.
+            Flow::Write(write) if asked.next().is_none() && !write.is_recorded() => {
+                return Error::QueueRefused;
+            }
             Flow::Write(_) => None,
         };
         match needed {
+            Some(side) if out.contains(side) => Error::Away(self.shared.names[side].clone()),
             Some(side) if self.shared.policy.is_dual() && !out.contains(!side) => {
-                Error::Away(self.shared.names[side].clone())
+                Error::Unreached(self.shared.names[side].clone())
             }
             Some(_) | None => Error::Unreachable,
         }

@@ -76,7 +76,7 @@ impl Shared {
     }
 }
 
-/// Debts that are only in memory, since the queue refuses them or its disk says nothing: of all threads.
+/// Debts that are only in memory, since the queue refuses them or has not said anything of them yet: of all threads.
 #[derive(Debug, Default)]
 pub struct Untold(Pair<AtomicUsize>);
 

@@ -28,7 +28,8 @@ pub(super) const fn code(error: &Error) -> i32 {
         | Error::Busy(_)
         | Error::Full { .. }
         | Error::QueueRefused
-        | Error::Unreachable => code::OVERLOADED,
+        | Error::Unreachable
+        | Error::Unreached(_) => code::OVERLOADED,
         Error::Unprepared(_) => code::UNPREPARED,
         Error::Malformed(_) => code::PROTOCOL_ERROR,
         Error::SchemaRefused(_) | Error::Invalid(_) => code::INVALID,
@@ -61,6 +62,7 @@ pub(super) fn put(out: &mut Vec<u8>, error: &Error, version: Version) {
         Error::Node { .. }
         | Error::Away(_)
         | Error::Unreachable
+        | Error::Unreached(_)
         | Error::Full { .. }
         | Error::QueueRefused
         | Error::Busy(_)
@@ -156,6 +158,7 @@ mod tests {
             (Error::Unreachable, 0x1001, vec![]),
             (Error::QueueRefused, 0x1001, vec![]),
             (Error::Away("A".to_owned()), 0x1001, vec![]),
+            (Error::Unreached("A".to_owned()), 0x1001, vec![]),
             (full, 0x1001, vec![]),
             (Error::Busy("too many schema changes wait"), 0x1001, vec![]),
             (Error::Unprepared(vec![7, 8]), 0x2500, vec![0, 2, 7, 8]),

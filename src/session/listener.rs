@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::Config;
-use super::strangers::STRANGERS_MAX;
+use super::strangers::{STRANGERS_LEAST, STRANGERS_MAX};
 use crate::telemetry::Throttle;
 
 /// Connections that the kernel holds for us.
@@ -201,10 +201,12 @@ impl Acceptor {
     }
 }
 
-/// How many of one worker's clients may be strangers: together they never take more than half of the seats.
+/// How many of one worker's clients may be strangers for longer than a moment: together half of the seats,
+/// where these are many.
 fn strangers_max(clients_max: usize, workers: usize) -> usize {
     let share = clients_max / 2 / workers.max(1);
-    share.clamp(1, STRANGERS_MAX)
+    let most = share.clamp(STRANGERS_LEAST, STRANGERS_MAX);
+    most.min(clients_max)
 }
 
 /// Returns once it is said so, or nobody is left to say it.
@@ -234,4 +236,23 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNTAKEN))?;
     socket.set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_take_half_of_the_seats_but_a_few_may_always_wait() {
+        for (clients_max, workers, most) in [
+            (1, 1, 1),
+            (4, 2, 4),
+            (100, 2, 64),
+            (10_000, 8, 625),
+            (10_000, 2, STRANGERS_MAX),
+        ] {
+            let share = strangers_max(clients_max, workers);
+            assert_eq!(share, most, "{clients_max} clients, {workers} workers");
+        }
+    }
 }

@@ -187,13 +187,17 @@ impl Sessions {
         }
     }
 
-    /// Somebody comes; of more than so many strangers the one that has waited longest is hung up on.
+    /// Somebody comes; of more than so many strangers the one that has waited longest is hung up on, once it
+    /// has had its time.
     fn enter(&self, session: &Rc<Session>, strangers_max: usize) {
         let mut open = self.open.borrow_mut();
         session.place.set(open.len());
         open.push(Rc::downgrade(session));
         drop(open);
-        let crowded = self.strangers.borrow_mut().enter(session, strangers_max);
+        let crowded = self
+            .strangers
+            .borrow_mut()
+            .enter(session, strangers_max, Instant::now());
         let Some(longest) = crowded else { return };
         longest.outbox.abort();
         if let Some(suppressed) = self.admit("strangers") {

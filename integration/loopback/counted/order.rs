@@ -71,17 +71,37 @@ async fn what_was_still_to_go_to_a_side_does_not_once_its_breaker_opened() {
 }
 
 #[tokio::test]
-async fn of_a_doubted_side_every_good_answer_is_told_whoever_heard_the_bad_ones() {
+async fn of_a_doubted_side_one_good_answer_is_told_each_view_whoever_heard_the_bad_ones() {
     staged(10, async |mut stage| {
         assert_eq!(stage.query(WRITE).await, 0x08);
         assert!(stage.reports.try_recv().is_err(), "nothing is told usually");
         let doubted = Sides::only(Side::B);
-        stage.view.send_modify(|view| view.doubted = doubted);
-        for _write in 0..3 {
-            assert_eq!(stage.query(WRITE).await, 0x08);
-            let report = stage.reports.recv().await;
-            assert_eq!(report, Some((Side::B, Report::Success)));
+        for _view in 0..3 {
+            stage.view.send_modify(|view| view.doubted = doubted);
+            for _write in 0..3 {
+                assert_eq!(stage.query(WRITE).await, 0x08);
+            }
+            assert_eq!(stage.reports.try_recv(), Ok((Side::B, Report::Success)));
+            assert!(stage.reports.try_recv().is_err(), "it is told already");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_good_answer_that_nobody_had_room_for_is_told_with_the_next() {
+    staged(10, async |mut stage| {
+        stage.moods.b.set(Mood::Error(OVERLOADED));
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        let noise = (Side::A, Report::Strike);
+        while stage.shared.reports.try_send(noise).is_ok() {}
+        stage.moods.b.set(Mood::Done);
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        while let Ok(told) = stage.reports.try_recv() {
+            assert_ne!(told, (Side::B, Report::Success));
+        }
+        assert_eq!(stage.query(WRITE).await, 0x08);
+        assert_eq!(stage.reports.try_recv(), Ok((Side::B, Report::Success)));
     })
     .await;
 }

@@ -40,6 +40,8 @@ pub(crate) enum Mood {
     #[default]
     Done,
     Error(i32),
+    /// It has forgotten every statement again when it is to run it.
+    Forgetful,
     Gone,
     /// It answers once it is in another mood, as that one would.
     Held,
@@ -128,9 +130,19 @@ impl Stage {
     /// Asks, and returns the code of the error that comes.
     pub(crate) async fn refused(&mut self, text: &str) -> i32 {
         self.client.write_all(&query(text)).await.unwrap();
+        self.error().await.0
+    }
+
+    /// The next answer, which is an error: its code and its sentence.
+    pub(crate) async fn error(&mut self) -> (i32, String) {
         let (head, body) = frame(&mut self.client).await.expect("an answer");
-        assert_eq!(head[4], 0x00, "{text} was not refused");
-        i32::from_be_bytes(*body.first_chunk().unwrap())
+        assert_eq!(head[4], 0x00, "no error");
+        let code = i32::from_be_bytes(*body.first_chunk().unwrap());
+        let length = usize::from(u16::from_be_bytes([body[4], body[5]]));
+        (
+            code,
+            String::from_utf8(body[6..6 + length].to_vec()).unwrap(),
+        )
     }
 
     /// Prepares, and returns the id.
@@ -232,7 +244,8 @@ fn anyway() -> policy::Writes {
     }
 }
 
-async fn play<F: Future<Output = ()>>(
+/// The same with deadlines of its own.
+pub(crate) async fn play<F: Future<Output = ()>>(
     queue: Arc<dyn Queue>,
     (writes, deadlines): (policy::Writes, Deadlines),
     story: impl FnOnce(Stage) -> F,
@@ -289,7 +302,8 @@ async fn answer(mut stream: TcpStream, mood: Rc<Cell<Mood>>, asked: Rc<Cell<usiz
             // A sign of life that the proxy asks for at its start too.
             (_, Mood::Silent) => continue,
             (0x05, _) => (0x06, vec![0, 0]),
-            (0x09, Mood::Done) => (0x08, prepared()),
+            (0x09, Mood::Done | Mood::Forgetful) => (0x08, prepared()),
+            (_, Mood::Forgetful) => (0x00, unprepared()),
             (_, Mood::Done | Mood::Held) => (0x08, vec![0, 0, 0, 1]),
             (_, Mood::Error(code)) => (0x00, [&code.to_be_bytes()[..], &[0, 1, b'?']].concat()),
             (_, Mood::Gone) => return,
@@ -316,6 +330,11 @@ fn prepared() -> Vec<u8> {
     let variables = [flags, empty, empty].concat();
     let columns = [flags, empty].concat();
     [&kind[..], &[0, 2], b"id", &variables, &columns].concat()
+}
+
+/// ERROR UNPREPARED of that id.
+fn unprepared() -> Vec<u8> {
+    [&0x2500_i32.to_be_bytes()[..], &short(b"?"), &short(b"id")].concat()
 }
 
 /// A whole QUERY at consistency ONE.

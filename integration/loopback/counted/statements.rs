@@ -1,6 +1,9 @@
-//! What the two clusters do not share is counted, however it comes: QUERY, EXECUTE or BATCH.
+//! What the two clusters do not share is counted, however it comes, QUERY, EXECUTE or BATCH; and what one of
+//! them cannot be taught.
 
-use super::stage::{CONDITIONAL, WRITE, batch, execute, staged};
+use tokio::io::AsyncWriteExt;
+
+use super::stage::{CONDITIONAL, Mood, OVERLOADED, WRITE, batch, execute, staged};
 
 const NOW: &str = "INSERT INTO ks.t (k, v) VALUES (1, now())";
 
@@ -49,6 +52,18 @@ async fn conditionals_that_the_other_cluster_does_not_get_are_counted_however_th
         stage.done(&batch(&[WRITE], &[&plain])).await;
         stage.shows(&["helix_conditional_total 4"]).await;
         stage.shows(&[r#"helix_write_total{cluster="B"} 1"#]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_up_and_cannot_be_taught_a_statement_is_not_told_to_be_away() {
+    staged(10, async |mut stage| {
+        let id = stage.prepare(CONDITIONAL).await;
+        stage.moods.a.set(Mood::Forgetful);
+        stage.client.write_all(&execute(&id)).await.unwrap();
+        let told = "cluster A cannot be reached, and this needs it; nothing was applied";
+        assert_eq!(stage.error().await, (OVERLOADED, told.to_owned()));
     })
     .await;
 }

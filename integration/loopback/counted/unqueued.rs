@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use helix_proxy::cluster::ProtocolMax;
@@ -12,14 +12,17 @@ use helix_proxy::dispatch::schema::{Changer, Job};
 use helix_proxy::dispatch::versions::Versions;
 use helix_proxy::dispatch::{Error, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
-use helix_proxy::policy::{Journal, OnQueueFailure, Writes};
+use helix_proxy::policy::{Journal, OnQueueFailure, View, Writes};
 use helix_proxy::replay::queue::Memory;
-use helix_proxy::replay::{Answer, Change, DeadLetter, Depth, Lease, Queue, Seq};
+use helix_proxy::replay::{Answer, Change, DeadLetter, Depth, Lease, Queue, Receipt, Seq};
 use helix_proxy::statement::classify_in;
 use helix_proxy::wire::Version;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::stage::{Mood, OVERLOADED, READ, WRITE, WRITE_TIMEOUT, staged, staged_over};
+use super::stage::{
+    LONG, Mood, OVERLOADED, READ, WRITE, WRITE_TIMEOUT, frame, play, query, staged, staged_over,
+};
 
 #[tokio::test]
 async fn a_side_whose_debt_no_queue_takes_is_not_read_while_the_other_is_fresh() {
@@ -50,13 +53,46 @@ async fn nothing_is_dropped_or_truncated_while_a_debt_waits_that_no_queue_takes(
         }
         stage.moods.b.set(Mood::Error(OVERLOADED));
         assert_eq!(stage.query(WRITE).await, 0x08);
-        for text in ["DROP TABLE ks.t", "TRUNCATE ks.t"] {
-            let refused = change(&stage.shared, text).await.unwrap_err();
-            let Error::SchemaRefused(why) = refused else {
-                panic!("{text}: {refused:?}")
-            };
-            assert!(why.starts_with("cluster B still owes"), "{why}");
-        }
+        b_still_owes(&stage.shared).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_or_truncated_while_a_record_is_on_its_way_to_a_slow_disk() {
+    let queue = Arc::new(Hung::default());
+    let slow: Arc<dyn Queue> = Arc::<Hung>::clone(&queue);
+    play(slow, (Writes::default(), LONG), async |mut stage| {
+        stage.moods.b.set(Mood::Error(OVERLOADED));
+        stage.client.write_all(&query(WRITE)).await.unwrap();
+        queue.holds(1).await;
+        b_still_owes(&stage.shared).await;
+
+        // From here on the queue itself says who owes what; this one never does.
+        queue.vouches();
+        assert_eq!(frame(&mut stage.client).await.unwrap().0[4], 0x08);
+        let admitted = change(&stage.shared, "DROP TABLE ks.t").await.unwrap_err();
+        assert!(matches!(admitted, Error::Unreachable), "{admitted:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_side_that_goes_while_its_record_is_written_is_told_as_that_and_not_as_the_queues_fault()
+{
+    let queue = Arc::new(Hung::default());
+    let slow: Arc<dyn Queue> = Arc::<Hung>::clone(&queue);
+    play(slow, (Writes::default(), LONG), async |mut stage| {
+        let out = |side| move |view: &mut View| view.out = Sides::only(side);
+        stage.view.send_modify(out(Side::B));
+        stage.client.write_all(&query(WRITE)).await.unwrap();
+        queue.holds(1).await;
+        stage.view.send_modify(out(Side::A));
+        tokio::task::yield_now().await;
+        queue.vouches();
+        let told = "no cluster can be reached; nothing was applied";
+        assert_eq!(stage.error().await, (OVERLOADED, told.to_owned()));
+        assert_eq!(stage.asked.a.get() + stage.asked.b.get(), 0);
     })
     .await;
 }
@@ -67,7 +103,7 @@ async fn by_ack_anyway_a_disk_that_hangs_costs_time_and_no_error() {
         on_queue_failure: OnQueueFailure::AckAnyway,
         ..Writes::default()
     };
-    staged_over(Arc::new(Hung), writes, async |mut stage| {
+    staged_over(Arc::<Hung>::default(), writes, async |mut stage| {
         stage.moods.a.set(Mood::Error(OVERLOADED));
         assert_eq!(stage.query(WRITE).await, 0x08);
         stage.moods.a.set(Mood::Done);
@@ -85,7 +121,7 @@ async fn by_ack_anyway_a_disk_that_hangs_costs_time_and_no_error() {
 
 #[tokio::test]
 async fn by_fail_write_no_write_is_acknowledged_whose_record_is_nowhere_durable() {
-    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::new(Hung)];
+    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::<Hung>::default()];
     for queue in queues {
         staged_over(queue, Writes::default(), async |mut stage| {
             stage.moods.b.set(Mood::Error(OVERLOADED));
@@ -103,7 +139,7 @@ async fn by_fail_write_no_write_is_acknowledged_whose_record_is_nowhere_durable(
 
 #[tokio::test]
 async fn by_fail_write_what_must_be_durable_first_is_refused_before_anything_is_sent() {
-    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::new(Hung)];
+    let queues: [Arc<dyn Queue>; 2] = [Arc::new(full()), Arc::<Hung>::default()];
     for queue in queues {
         let writes = Writes {
             journal: Journal::Always,
@@ -136,9 +172,25 @@ fn full() -> Memory {
     queue
 }
 
-/// A queue on a disk that hangs: it takes all and says nothing.
-#[derive(Debug)]
-struct Hung;
+/// A queue on a disk that hangs: it takes all and says nothing, unless it is told to.
+#[derive(Debug, Default)]
+struct Hung(Mutex<Vec<Receipt>>);
+
+impl Hung {
+    /// Returns once so many records wait for its word.
+    async fn holds(&self, records: usize) {
+        while self.0.lock().unwrap().len() != records {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// All that it has is durable.
+    fn vouches(&self) {
+        for receipt in self.0.lock().unwrap().drain(..) {
+            receipt.to.put([(receipt.ticket, Ok(()))]);
+        }
+    }
+}
 
 impl Queue for Hung {
     fn next_seq(&self) -> Seq {
@@ -146,7 +198,12 @@ impl Queue for Hung {
     }
 
     fn submit(&self, changes: &mut Vec<Change>) {
-        changes.clear();
+        let receipt = |change| match change {
+            Change::Keep { receipt, .. } => receipt,
+            _ => None,
+        };
+        let asked = changes.drain(..).filter_map(receipt);
+        self.0.lock().unwrap().extend(asked);
     }
 
     fn accepts(&self) -> bool {
@@ -193,6 +250,16 @@ async fn refuses(shared: &Shared) {
     let queue: &Arc<dyn Queue> = shared.queue.as_ref().unwrap();
     queue.close().await.unwrap();
     assert!(!queue.accepts());
+}
+
+/// B's debt is known of, wherever it is.
+async fn b_still_owes(shared: &Arc<Shared>) {
+    for text in ["DROP TABLE ks.t", "TRUNCATE ks.t"] {
+        let refused = change(shared, text).await.unwrap_err();
+        let why = "cluster B still owes";
+        let is_told = matches!(&refused, Error::SchemaRefused(it) if it.starts_with(why));
+        assert!(is_told, "{text}: {refused:?}");
+    }
 }
 
 /// Asks for a schema change where neither cluster can be reached: what is admitted fails as that.

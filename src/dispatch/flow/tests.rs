@@ -284,10 +284,12 @@ fn a_disk_that_hangs_is_a_queue_failure_like_one_that_refuses() {
             on_queue_failure,
             ..rules(Ack::Any, true)
         });
-        assert_eq!(write.unvouched(), Sides::NONE);
+        assert!(!write.is_hanging());
+        assert_eq!(write.unvouched(), Sides::only(Side::B));
         let unsent = Sides::NONE;
         let seen: Vec<_> = write.handle(Input::Deadline { unsent }).iter().collect();
         assert_eq!(seen, [Action::Reply(reply)]);
+        assert!(write.is_hanging());
         assert_eq!(write.unvouched(), Sides::only(Side::B));
         write.handle(Input::Kept(true));
         assert_eq!(write.unvouched(), Sides::NONE);

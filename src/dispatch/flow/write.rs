@@ -194,13 +194,25 @@ impl Write {
         matches!(self.stage, Stage::Journalling | Stage::Keeping(..))
     }
 
-    /// Sides that owe it, where the client has been answered and the queue has not said anything.
+    /// Sides that owe it, where the queue has not said anything of the record.
     #[must_use]
     pub const fn unvouched(&self) -> Sides {
         match self.stage {
-            Stage::Hanging(debt) => debt.owes,
-            Stage::Journalling | Stage::Keeping(..) | Stage::Over | Stage::Sending => Sides::NONE,
+            Stage::Hanging(debt) | Stage::Keeping(_, debt) => debt.owes,
+            Stage::Journalling | Stage::Over | Stage::Sending => Sides::NONE,
         }
+    }
+
+    /// Whether the client has been answered and the queue has not said anything of the record.
+    #[must_use]
+    pub const fn is_hanging(&self) -> bool {
+        matches!(self.stage, Stage::Hanging(_))
+    }
+
+    /// Whether the queue took a record before anything was sent.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.recorded
     }
 
     /// Whether this side was never to be sent to.

@@ -73,6 +73,11 @@ impl<C: Client> Desk<C> {
                 self.metrics.copy_kept(side);
             }
         }
+        // Until the queue says that it has it, nobody else would know of the debt.
+        if let Flow::Write(write) = &request.flow {
+            request.unvouched = write.unvouched();
+            self.shared.untold.add(request.unvouched);
+        }
         // It is told nothing more, either.
         request.seq.get_or_insert(seq);
         if !live.is_empty() {

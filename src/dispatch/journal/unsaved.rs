@@ -10,6 +10,8 @@ use crate::telemetry::Throttle;
 /// Bytes that wait on one thread, or one record that is longer. Past it the oldest records are given up: their side lacks them
 /// for good, so each is counted, and the log says so.
 const BYTES_MAX: usize = 64 << 20;
+/// Bytes of copies that the queue has said nothing of yet, about: a disk that hangs takes all that it is offered.
+const OFFERED_MAX: usize = 1 << 20;
 /// Bytes that one record takes besides its own, about.
 const OVERHEAD: usize = 128;
 /// Marks receipts of these records; the keys of requests never have this bit.
@@ -43,6 +45,8 @@ pub(in crate::dispatch) struct Unsaved {
     offered: HashMap<u64, Unkept>,
     /// Of both.
     bytes: usize,
+    /// Of `offered`.
+    asked: usize,
     next: u64,
     throttle: Throttle,
 }
@@ -53,6 +57,7 @@ impl Default for Unsaved {
             waiting: VecDeque::new(),
             offered: HashMap::new(),
             bytes: 0,
+            asked: 0,
             next: 0,
             throttle: Throttle::new(LOG_EVERY),
         }
@@ -79,9 +84,13 @@ impl Unsaved {
         lost
     }
 
-    /// The next record for the queue, and the ticket of its receipt.
+    /// The next record for the queue, and the ticket of its receipt; none while much is unanswered.
     pub(super) fn offer(&mut self) -> Option<(u64, &Unkept)> {
+        if OFFERED_MAX <= self.asked {
+            return None;
+        }
         let it = self.waiting.pop_front()?;
+        self.asked += it.size();
         let ticket = TICKET | self.next;
         self.next += 1;
         Some((ticket, self.offered.entry(ticket).or_insert(it)))
@@ -92,7 +101,9 @@ impl Unsaved {
         if ticket & TICKET == 0 {
             return None;
         }
-        let told = match self.offered.remove(&ticket) {
+        let answered = self.offered.remove(&ticket);
+        self.asked -= answered.as_ref().map_or(0, Unkept::size);
+        let told = match answered {
             Some(it) if ok => {
                 self.bytes -= it.size();
                 it.owes
@@ -123,6 +134,11 @@ mod tests {
             owes: Sides::only(Side::B),
             sent: Sides::NONE,
         }
+    }
+
+    /// The tickets of all that may be offered now.
+    fn offered(unsaved: &mut Unsaved) -> Vec<u64> {
+        std::iter::from_fn(|| unsaved.offer().map(|(ticket, _)| ticket)).collect()
     }
 
     #[test]
@@ -161,6 +177,27 @@ mod tests {
         assert_eq!(told, Some(Sides::only(Side::B)));
         assert!(unsaved.is_empty() && unsaved.bytes == 0);
         assert_eq!(unsaved.handle_receipt(7, true), None, "a request's");
+    }
+
+    #[test]
+    fn only_so_much_is_offered_until_the_queue_says_what_became_of_it() {
+        let mut unsaved = Unsaved::default();
+        for size in [OFFERED_MAX / 2; 6].into_iter().chain([3 * OFFERED_MAX]) {
+            assert!(unsaved.put(unkept(size)).is_empty());
+        }
+        let first = offered(&mut unsaved);
+        assert_eq!(first.len(), 2);
+        assert!(unsaved.offer().is_none(), "however often it is tried");
+
+        unsaved.handle_receipt(first[0], false);
+        unsaved.handle_receipt(first[1], true);
+        let mut asked = offered(&mut unsaved);
+        assert_eq!(asked.len(), 2);
+        while let Some(ticket) = asked.pop() {
+            unsaved.handle_receipt(ticket, true);
+            asked.extend(offered(&mut unsaved));
+        }
+        assert!(unsaved.is_empty() && unsaved.bytes == 0, "long ones too");
     }
 
     #[test]

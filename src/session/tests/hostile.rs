@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::support::{bytes, config, frame, house, in_flight, options, query, startup};
 use crate::session::Config;
 use crate::session::outlet::Session;
@@ -188,25 +190,26 @@ async fn whoever_is_not_ready_in_time_is_let_go() {
 
 #[tokio::test]
 async fn a_crowd_that_says_nothing_keeps_nobody_out_and_takes_half_of_the_seats_at_most() {
-    let eight = Config {
-        clients_max: in_flight(8),
+    let some = Config {
+        clients_max: in_flight(136),
         ..config()
     };
-    house(eight, async |house| {
+    house(some, async |house| {
         let mut guests = [
             house.started(Version::V4).await,
             house.started(Version::V4).await,
         ];
         let mut crowd = VecDeque::new();
-        for _ in 0..4 {
+        for _ in 0..68 {
             crowd.push_back(house.client().await);
         }
-        house.holds(6).await;
+        house.holds(70).await;
+        pass(Duration::from_secs(2)).await;
         for round in 0..20 {
             crowd.push_back(house.client().await);
             // Who has waited longest makes room.
             crowd.pop_front().unwrap().closed().await;
-            house.holds(6).await;
+            house.holds(70).await;
             let mut newcomer = house.started(Version::V4).await;
             newcomer.send(&query(1, "let in")).await;
             assert_eq!(newcomer.answer().await.text(), "let in", "round {round}");
@@ -214,7 +217,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out_and_takes_half_of_the_seats_
             crowd.pop_front().unwrap().closed().await;
             drop(newcomer);
             crowd.push_back(house.client().await);
-            house.holds(6).await;
+            house.holds(70).await;
         }
         for guest in &mut guests {
             guest.send(&query(1, "served")).await;
@@ -225,18 +228,42 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out_and_takes_half_of_the_seats_
 }
 
 #[tokio::test]
+async fn those_who_came_just_now_are_not_hung_up_on_however_many_they_are() {
+    let few = Config {
+        clients_max: in_flight(136),
+        ..config()
+    };
+    house(few, async |house| {
+        // All at once and slowly, as after a restart.
+        let mut crowd = Vec::new();
+        for _ in 0..120 {
+            crowd.push(house.client().await);
+        }
+        house.holds(120).await;
+        for client in &mut crowd {
+            client.start(Version::V4).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn whoever_says_who_it_is_makes_room_for_others_and_is_not_hung_up_on() {
     house(config(), async |house| {
-        let sessions: Vec<_> = (0..4)
+        let sessions: Vec<_> = (0..5)
             .map(|_| Session::new(&house.echo, house.address))
             .collect();
-        let mut strangers = Strangers::default();
-        assert!(strangers.enter(&sessions[0], 2).is_none());
-        assert!(strangers.enter(&sessions[1], 2).is_none());
+        let (mut strangers, now) = (Strangers::default(), Instant::now());
+        assert!(strangers.enter(&sessions[0], 2, now).is_none());
+        assert!(strangers.enter(&sessions[1], 2, now).is_none());
         strangers.leave(&sessions[0]);
         strangers.leave(&sessions[0]);
-        assert!(strangers.enter(&sessions[2], 2).is_none(), "two wait");
-        let longest = strangers.enter(&sessions[3], 2).expect("three wait");
+        assert!(strangers.enter(&sessions[2], 2, now).is_none(), "two wait");
+        let soon = now + Duration::from_millis(500);
+        let crowded = strangers.enter(&sessions[3], 2, soon);
+        assert!(crowded.is_none(), "three wait, and none for long");
+        let late = now + Duration::from_secs(2);
+        let longest = strangers.enter(&sessions[4], 2, late).expect("four wait");
         assert!(Rc::ptr_eq(&longest, &sessions[1]));
     })
     .await;
