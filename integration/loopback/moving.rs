@@ -1,5 +1,6 @@
 //! A cluster whose nodes come back under other addresses, behind the same contact point.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,20 +30,49 @@ const AFTER: [Ipv4Addr; 3] = [
     Ipv4Addr::new(127, 9, 1, 2),
     Ipv4Addr::new(127, 9, 1, 3),
 ];
+/// A contact point of its own.
+const DISTURBED: Ipv4Addr = Ipv4Addr::new(127, 9, 2, 1);
+/// Longer than a question may take once it was sent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
 /// Of the paused clock: more than a session's life and the pauses behind it.
 const AGES: Duration = Duration::from_secs(600);
+
+/// How a node is unwell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Malady {
+    /// It lets in, and answers all else with an ERROR.
+    Refusing,
+    /// The same for all that the driver asks.
+    Reserved,
+    /// It answers nothing at all.
+    Silent,
+}
 
 /// One of three nodes, which knows its own place and the others' addresses.
 struct Node {
     place: u8,
-    addresses: [Ipv4Addr; 3],
+    addresses: Cell<[Ipv4Addr; 3]>,
+    malady: Option<Malady>,
 }
 
 impl Node {
+    fn new(place: u8, addresses: [Ipv4Addr; 3], malady: Option<Malady>) -> Rc<Self> {
+        Rc::new(Self {
+            place,
+            addresses: Cell::new(addresses),
+            malady,
+        })
+    }
+
     /// The rows that a text of the driver or of ours asks for; `None` where there is no such table.
     fn rows(&self, text: &str) -> Option<Vec<u8>> {
         let (columns, rest) = text.strip_prefix("SELECT ")?.split_once(" FROM ")?;
         let columns: Vec<_> = columns.split(", ").collect();
+        if self.malady == Some(Malady::Refusing)
+            || self.malady == Some(Malady::Reserved) && columns.first() != Some(&"cluster_name")
+        {
+            return None;
+        }
         let places: Vec<u8> = match rest.split_whitespace().next()? {
             "system.local" => vec![self.place],
             "system.peers" => (0..3).filter(|it| *it != self.place).collect(),
@@ -60,7 +90,7 @@ impl Node {
     }
 
     fn cell(&self, column: &str, place: u8) -> Vec<u8> {
-        let address = self.addresses[usize::from(place)];
+        let address = self.addresses.get()[usize::from(place)];
         match column {
             "host_id" => vec![place + 1; 16],
             "schema_version" => vec![7; 16],
@@ -123,6 +153,9 @@ impl Serve for Node {
     async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut wire = Wire::new(stream);
         while let Some(got) = wire.read().await {
+            if self.malady == Some(Malady::Silent) {
+                continue;
+            }
             let (kind, result) = match got.opcode {
                 0x07 => (2, self.rows(&text(&got.body, 4))),
                 0x09 => (4, self.prepared(&text(&got.body, 4))),
@@ -160,19 +193,21 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new() -> Self {
-        let node = Rc::new(Node {
-            place: 0,
-            addresses: BEFORE,
-        });
-        let service = Site::open_at((SERVICE, 0).into(), node).await;
+    /// The contact point is a service that leads to the first node; in front of it another may be listed.
+    async fn new(disturbed: Option<Malady>) -> Self {
+        let service = Site::open_at((SERVICE, 0).into(), Node::new(0, BEFORE, None)).await;
         let port = service.address.port();
-        let point = ContactPoint {
-            host: SERVICE.to_string(),
+        let point = |ip: Ipv4Addr| ContactPoint {
+            host: ip.to_string(),
             port,
         };
-        let name = Name::new("B").unwrap();
-        let config = Arc::new(Config::new(name, ContactPoints::new(point, [])));
+        let points = match disturbed {
+            None => ContactPoints::new(point(SERVICE), []),
+            Some(_) => ContactPoints::new(point(DISTURBED), [point(SERVICE)]),
+        };
+        let mut config = Config::new(Name::new("B").unwrap(), points);
+        config.connect_timeout = CONNECT_TIMEOUT;
+        let config = Arc::new(config);
         let line = Line::new(Side::B, Arc::clone(&config), Rc::default());
         let (to, told) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -186,6 +221,11 @@ impl Stage {
             _tasks: JoinSet::new(),
         };
         stage.open(BEFORE).await;
+        if let Some(malady) = disturbed {
+            stage
+                .open_one(DISTURBED, Node::new(0, BEFORE, Some(malady)))
+                .await;
+        }
         tasks.spawn_local(discover::follow(config, line, to));
         stage._tasks = tasks;
         stage
@@ -193,19 +233,17 @@ impl Stage {
 
     async fn open(&mut self, addresses: [Ipv4Addr; 3]) {
         for (place, ip) in (0..).zip(addresses) {
-            let node = Rc::new(Node { place, addresses });
-            let site = Site::open_at((ip, self.port).into(), node).await;
-            self.sites.push(site);
+            self.open_one(ip, Node::new(place, addresses, None)).await;
         }
     }
 
-    async fn service_leads_to(&mut self, addresses: [Ipv4Addr; 3]) {
-        let node = Rc::new(Node {
-            place: 1,
-            addresses,
-        });
-        let at = SocketAddr::from((SERVICE, self.port));
+    async fn open_one(&mut self, ip: Ipv4Addr, node: Rc<Node>) {
+        let at = SocketAddr::from((ip, self.port));
         self.sites.push(Site::open_at(at, node).await);
+    }
+
+    async fn service_leads_to(&mut self, addresses: [Ipv4Addr; 3]) {
+        self.open_one(SERVICE, Node::new(1, addresses, None)).await;
     }
 
     async fn all_leave(&mut self) {
@@ -233,7 +271,11 @@ impl Stage {
 }
 
 async fn staged(story: impl AsyncFnOnce(Stage)) {
-    let on_stage = async { story(Stage::new().await).await };
+    staged_behind(None, story).await;
+}
+
+async fn staged_behind(disturbed: Option<Malady>, story: impl AsyncFnOnce(Stage)) {
+    let on_stage = async { story(Stage::new(disturbed).await).await };
     LocalSet::new().run_until(on_stage).await;
 }
 
@@ -248,6 +290,8 @@ async fn a_cluster_that_comes_back_under_other_addresses_is_found_behind_its_con
 
         stage.open(AFTER).await;
         stage.service_leads_to(AFTER).await;
+        // Not only once others were reached, which may take long.
+        stage.hears_of(&[]).await;
         stage.hears_of(&AFTER).await;
         tokio::task::yield_now().await;
         assert!(stage.is_served().await);
@@ -266,6 +310,47 @@ async fn where_only_the_contact_point_can_be_reached_any_more_it_serves() {
         stage.hears_of(&[]).await;
         tokio::task::yield_now().await;
         assert!(stage.is_served().await);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_point_of_no_use_does_not_keep_the_next_from_being_asked() {
+    for malady in [Malady::Refusing, Malady::Silent] {
+        staged_behind(Some(malady), async |mut stage| {
+            stage.hears_of(&BEFORE).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_not_given_up_while_any_of_them_answers() {
+    staged(async |mut stage| {
+        stage.hears_of(&BEFORE).await;
+        stage.all_leave().await;
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        for (place, malady) in [(0, Malady::Silent), (2, Malady::Reserved)] {
+            let node = Node::new(place, BEFORE, Some(malady));
+            stage.open_one(BEFORE[usize::from(place)], node).await;
+        }
+        // A session cannot be had from it.
+        let service = Node::new(2, BEFORE, Some(Malady::Reserved));
+        stage.open_one(SERVICE, service).await;
+        let given_up = timeout(AGES, stage.told.wait_for(Option::is_none)).await;
+        assert!(given_up.is_err());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_tell_one_address_from_now_on_are_not_used_under_those_before() {
+    staged(async |mut stage| {
+        stage.hears_of(&BEFORE).await;
+        for site in &stage.sites {
+            site.node.addresses.set([SERVICE; 3]);
+        }
+        stage.hears_of(&[]).await;
     })
     .await;
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::prepare::{Id, Taught};
+use super::topology::Topology;
 use super::{Cluster, Config, Connection, Lost, Refused, Role, Sink, Target};
 use crate::pair::Side;
 use crate::socket::Buffers;
@@ -181,7 +182,7 @@ impl Sink for Calls {
             Taught::Lost(lost @ (Lost::Keyspace { .. } | Lost::Role(_) | Lost::Version(_))) => {
                 Err(Failure::Lost((*lost).clone()))
             }
-            Taught::Lost(Lost::Broken(_) | Lost::Dial(_) | Lost::Unsure(_)) => {
+            Taught::Lost(Lost::Broken(_) | Lost::Dial(_) | Lost::Files(_) | Lost::Unsure(_)) => {
                 Err(Failure::Refused(Refused::Down))
             }
         };
@@ -258,21 +259,24 @@ impl Line {
         }
     }
 
-    /// A line of its own to the contact points, whatever nodes this one was told of, to be closed by
+    /// A line of its own to the node at this address, whatever nodes this one was told of, to be closed by
     /// [`Line::close`].
     #[must_use]
-    pub(super) fn to_contact_points(&self) -> Self {
+    pub(super) fn to(&self, address: &str) -> Self {
         let (calls, cluster) = (Rc::<Calls>::default(), &self.cluster);
         let (config, sink) = (Arc::clone(&cluster.config), Rc::downgrade(&calls));
+        let cluster = Cluster::steady(self.side, config, Rc::clone(&cluster.buffers), sink);
+        let only = Topology::new(vec![address.into()], Vec::new(), Vec::new());
+        cluster.adopt(Some(Arc::new(only)));
         Self {
             side: self.side,
             version: Rc::new(Cell::new(self.version())),
-            cluster: Cluster::steady(self.side, config, Rc::clone(&cluster.buffers), sink),
+            cluster,
             calls,
         }
     }
 
-    /// Ends what [`Line::under`] or that to the contact points began.
+    /// Ends what [`Line::under`] or that to one node began.
     pub fn close(&self) {
         self.cluster.close();
     }

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use tokio::time::Instant;
+
 use super::heard::{Asked, Tally};
 use super::host::{Host, HostId};
 use super::inflight::{Inflight, STREAMS_MAX};
@@ -64,6 +66,8 @@ pub struct Connection<T> {
     answered: Cell<u64>,
     /// Frames that had arrived at the last heartbeat.
     pub(super) answered_before: Cell<u64>,
+    /// From when on the node could have been asked anything; `None` while it waits to be dialled.
+    pub(super) asked_from: Cell<Option<Instant>>,
     /// A sign of life was asked for and has not come.
     pub(super) is_asked: Cell<bool>,
     /// Requests that were given up and whose answer has not come.
@@ -92,6 +96,7 @@ impl<T: Copy> Connection<T> {
             pending_bytes: Cell::new(0),
             answered: Cell::new(0),
             answered_before: Cell::new(0),
+            asked_from: Cell::new(Some(Instant::now())),
             is_asked: Cell::new(false),
             orphans: Cell::new(0),
             is_extra: Cell::new(false),

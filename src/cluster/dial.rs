@@ -100,7 +100,7 @@ pub(super) async fn dial(wish: Wish<'_>, buffers: &Buffers) -> Result<Dialled, L
 /// From when on a client's role has said who it is is noted in `role_said`.
 async fn open(wish: &Wish<'_>, role_said: &Cell<bool>, buffers: &Buffers) -> Result<Dialled, Lost> {
     let refused = |e: io::Error| Lost::Dial(e.to_string());
-    let stream = reach(wish).await.map_err(refused)?;
+    let stream = reach(wish).await.map_err(|e| Lost::unreached(&e))?;
     let peer = stream.peer_addr().map_err(refused)?;
     stream.set_nodelay(true).map_err(refused)?;
     let stream = match wish.tls {

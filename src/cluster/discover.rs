@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::call::{Failure, Line};
 use super::topology::{Ring, Topology};
-use super::watch::{Local, local};
+use super::watch::{Local, WITHIN, local_within};
 use super::{Config, Refused};
 use crate::telemetry::Throttle;
 
@@ -36,6 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const READ_EVERY: Duration = Duration::from_secs(60);
 /// A session without any connection for so long is replaced: names and certificates may be others.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// Nodes that were told and are asked at a time whether they are still there.
+const ASKED_AT_ONCE: usize = 16;
 /// How often the log says that a cluster's nodes cannot be learnt.
 const WARN_EVERY: Duration = Duration::from_secs(600);
 
@@ -101,77 +104,159 @@ impl Scout {
                 return Round::Away;
             }
         };
+        let is_at_home = self.is_at_home(&local);
         let home = self.home(local);
-        let reason = match open(&self.config, &home).await {
+        if is_at_home {
+            self.forget_the_gone().await;
+        }
+        let unreached = match open(&self.config, &home).await {
             Ok(session) if watch(&session, &home, &self.line, &self.to).await => {
                 self.datacenter = Some(home.datacenter);
                 return Round::Over;
             }
-            Ok(_nobody) => "none answers under the address that it tells drivers".to_owned(),
-            Err(reason) => reason,
+            Ok(nobody) => unreached(&nobody.get_cluster_state(), &home),
+            Err(reason) => Some(Unreached::Session(reason)),
         };
-        self.warn(&home.datacenter, &reason);
-        if !self.is_served().await && self.to.send_if_modified(|known| known.take().is_some()) {
-            tracing::warn!(%side, "the nodes that were known are gone: contact points are used again");
+        if let Some(unreached) = unreached {
+            self.warn(&home.datacenter, &unreached);
         }
+        self.forget_the_gone().await;
         Round::Vain
     }
 
     /// What the first contact point that answers says of itself. The nodes that were told may be gone, all
     /// of them, and their successors be behind the same name.
     async fn ask(&self) -> Result<Local, Failure> {
-        let line = self.line.to_contact_points();
         let mut said = Err(Failure::Refused(Refused::Down));
-        for _ in self.config.contact_points.iter() {
-            said = local(&line).await;
+        for point in self.config.contact_points.iter() {
+            said = self.hear(&point.to_string()).await;
             if said.is_ok() {
                 break;
             }
         }
-        line.close();
         said
     }
 
-    fn home(&self, seen: Local) -> Home {
-        let ours = self.config.local_datacenter.as_ref();
-        let ours = ours.or(self.datacenter.as_ref()).cloned();
-        Home {
-            datacenter: ours.unwrap_or(seen.datacenter),
-            hashes_murmur3: seen.partitioner.ends_with(".Murmur3Partitioner"),
+    /// What one node says of itself, on a line of its own: how long others take decides nothing.
+    async fn hear(&self, address: &str) -> Result<Local, Failure> {
+        let Own(line) = &Own(self.line.to(address));
+        loop {
+            let version = line.version();
+            let said = local_within(line, self.config.connect_timeout + WITHIN).await;
+            // One that does not speak the version is asked in the next lower one.
+            if said.is_ok() || line.version() == version {
+                return said;
+            }
         }
     }
 
-    /// Whether any of the nodes that were told answers; each gets its turn.
+    /// Without any of the nodes that were told the contact points are used again: one of them answers.
+    async fn forget_the_gone(&self) {
+        if self.to.borrow().is_some() && !self.is_served().await {
+            take_back(&self.line, &self.to, "none that was known answers");
+        }
+    }
+
+    /// Whether any of the nodes that were told answers.
     async fn is_served(&self) -> bool {
         let told = self.to.borrow().clone();
-        let addresses = told.iter().flat_map(|it| it.addresses());
-        for _ in addresses {
-            self.line.cluster().redial_now();
-            if local(&self.line).await.is_ok() {
+        let addresses = stream::iter(told.iter().flat_map(|it| it.addresses()));
+        let said = addresses.map(|it| self.hear(it));
+        let mut said = said.buffer_unordered(ASKED_AT_ONCE);
+        while let Some(said) = said.next().await {
+            if said.is_ok() {
                 return true;
             }
         }
         false
     }
 
-    fn warn(&mut self, datacenter: &str, reason: &str) {
+    /// Whether a contact point stands for the nodes that are used: others say nothing of those.
+    fn is_at_home(&self, seen: &Local) -> bool {
+        self.ours().is_none_or(|it| *it == seen.datacenter)
+    }
+
+    fn ours(&self) -> Option<&String> {
+        let configured = self.config.local_datacenter.as_ref();
+        configured.or(self.datacenter.as_ref())
+    }
+
+    fn home(&self, seen: Local) -> Home {
+        Home {
+            datacenter: self.ours().cloned().unwrap_or(seen.datacenter),
+            hashes_murmur3: seen.partitioner.ends_with(".Murmur3Partitioner"),
+        }
+    }
+
+    fn warn(&mut self, datacenter: &str, unreached: &Unreached) {
         let side = self.line.side();
         let tls = self.config.tls.as_ref();
         let is_named = tls.is_some_and(|it| it.files().verify_hostname);
-        let advice = match is_named {
-            true => {
+        let advice = match (unreached, is_named) {
+            (Unreached::Elsewhere(_), _) => "clusters.*.local_datacenter must be one that there is",
+            (Unreached::Nodes | Unreached::Session(_), true) => {
                 "each node's certificate must be valid for the address that it tells drivers or for a name \
                  among contact_points, or else clusters.*.tls.verify_hostname be false"
             }
-            false => "each node must be reachable under the address that it tells drivers",
+            (Unreached::Nodes | Unreached::Session(_), false) => {
+                "each node must be reachable under the address that it tells drivers"
+            }
         };
         if let Some(suppressed) = self.warnings.admit("nodes", Instant::now().into_std()) {
             tracing::warn!(
-                %side, datacenter, reason, advice, suppressed,
+                %side, datacenter, reason = %unreached, advice, suppressed,
                 "a contact point answers, but the cluster's nodes cannot be learnt: only contact points \
                  are used, one at a time, and no request goes to its row's replica"
             );
         }
+    }
+}
+
+/// A line that ends with whoever asked on it.
+struct Own(Line);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Why no node was reached.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+enum Unreached {
+    #[error("no node is in that datacenter, they are in: {0}")]
+    Elsewhere(String),
+    #[error("none answers under the address that it tells drivers")]
+    Nodes,
+    #[error("{0}")]
+    Session(String),
+}
+
+/// Why a session reached nobody, as far as anybody need know it.
+fn unreached(state: &ClusterState, home: &Home) -> Option<Unreached> {
+    let nodes = state.get_nodes_info().iter();
+    let datacenters: Vec<_> = nodes.filter_map(|it| it.datacenter.as_deref()).collect();
+    unreached_of(datacenters, &home.datacenter)
+}
+
+/// The same by the datacenter of each node. Of a single one nothing is lost: there is no other, and the
+/// contact points lead to it.
+fn unreached_of(mut nodes: Vec<&str>, home: &str) -> Option<Unreached> {
+    if nodes == [home] {
+        return None;
+    }
+    if nodes.is_empty() || nodes.contains(&home) {
+        return Some(Unreached::Nodes);
+    }
+    nodes.sort_unstable();
+    nodes.dedup();
+    Some(Unreached::Elsewhere(nodes.join(", ")))
+}
+
+/// The contact points are used again, if nodes were.
+fn take_back(line: &Line, to: &Told, reason: &str) {
+    if to.send_if_modified(|known| known.take().is_some()) {
+        tracing::warn!(side = %line.side(), reason, "contact points are used again instead of nodes");
     }
 }
 
@@ -222,6 +307,7 @@ fn tell(state: &ClusterState, nodes: &[&Arc<Node>], home: &Home, line: &Line, to
     addresses.dedup();
     if addresses.len() < nodes.len() {
         tracing::debug!(side = %line.side(), "several nodes tell one address: contact points are used");
+        take_back(line, to, "several nodes tell one address");
         return;
     }
     let datacenter = &home.datacenter;
@@ -286,5 +372,23 @@ fn ring(state: &ClusterState, strategy: &Strategy, nodes: &[&Arc<Node>], datacen
     });
     Ring {
         tokens: tokens.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_of_one_is_not_complained_about_and_a_datacenter_that_is_not_there_is_named() {
+        assert_eq!(unreached_of(vec!["dc1"], "dc1"), None);
+        let several = unreached_of(vec!["dc1", "dc1"], "dc1");
+        assert_eq!(several, Some(Unreached::Nodes));
+        let one_of_two = unreached_of(vec!["dc2", "dc1"], "dc1");
+        assert_eq!(one_of_two, Some(Unreached::Nodes));
+        assert_eq!(unreached_of(vec![], "dc1"), Some(Unreached::Nodes));
+        let elsewhere = unreached_of(vec!["dc2", "dc1", "dc2"], "DC1").unwrap();
+        assert!(elsewhere.to_string().ends_with(": dc1, dc2"), "{elsewhere}");
+        assert!(unreached_of(vec!["dc1"], "DC1").is_some());
     }
 }

@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
+
 use super::connection::{Answers, Owner, State};
 use super::dial::{Dialled, Purpose};
 use super::host::Host;
@@ -38,7 +41,13 @@ async fn serve<S: Sink>(
     let coding = wish.coding();
     let dialled = match dialled {
         Some(dialled) => Ok(dialled),
-        None => dial::dial(wish, &cluster.buffers).await,
+        None => {
+            let _turn = match turn(host, connection, purpose).await {
+                Ok(turn) => turn,
+                Err(lost) => return lost,
+            };
+            dial::dial(wish, &cluster.buffers).await
+        }
     };
     let Dialled {
         mut socket, peer, ..
@@ -79,6 +88,34 @@ async fn serve<S: Sink>(
     })
 }
 
+/// Waits until the node may be dialled: for keyspaces that is so a few at a time, in order.
+///
+/// # Errors
+/// Why it need not be dialled any more.
+async fn turn<'a, T: Copy>(
+    host: &'a Host<T>,
+    connection: &Connection<T>,
+    purpose: &Purpose,
+) -> Result<Option<SemaphorePermit<'a>>, Lost> {
+    if !matches!(purpose, Purpose::Keyspace(_)) {
+        return Ok(None);
+    }
+    if let Ok(turn) = host.turns.try_acquire() {
+        return Ok(Some(turn));
+    }
+    connection.asked_from.set(None);
+    let turn = host.turns.acquire().await;
+    connection.asked_from.set(Some(Instant::now()));
+    // Whoever came before may have found that nobody is there.
+    host.may_dial()
+        .map_err(|refused| Lost::Dial(refused.to_string()))?;
+    if connection.inflight.borrow().waiting() == 0 {
+        return Err(Lost::Broken("nobody waits for it any more".to_owned()));
+    }
+    turn.map(Some)
+        .map_err(|closed| Lost::Dial(closed.to_string()))
+}
+
 /// Tells everybody who waited that the connection is gone, also when its task panicked.
 struct Ending<'a, S: Sink> {
     cluster: &'a Rc<Cluster<S>>,
@@ -103,7 +140,11 @@ impl<S: Sink> Drop for Ending<'_, S> {
         let owners: Vec<_> = self.connection.inflight.borrow_mut().drain().collect();
         let is_fault = !matches!(
             lost,
-            Lost::Keyspace { .. } | Lost::Role(_) | Lost::Unsure(_) | Lost::Version(_)
+            Lost::Files(_)
+                | Lost::Keyspace { .. }
+                | Lost::Role(_)
+                | Lost::Unsure(_)
+                | Lost::Version(_)
         );
         let is_used = |owner: &Owner<_>| matches!(owner, Owner::Prepare(_) | Owner::Request(_));
         let is_spare = self.host.is_spare(self.connection);
@@ -125,5 +166,75 @@ impl<S: Sink> Drop for Ending<'_, S> {
         if was_ready {
             sink.gone(self.cluster.side);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cluster::call::Line;
+    use crate::cluster::{Config, ContactPoint, ContactPoints, HostId, Name};
+    use crate::pair::Side;
+    use crate::wire::Version;
+
+    #[tokio::test]
+    async fn whoever_waits_to_be_dialled_is_told_when_that_is_of_no_use_any_more() {
+        let host = Host::<u8>::new(HostId(0), "a:1", Rc::default());
+        let purpose = Purpose::Keyspace("ks".to_owned());
+        let connection = |waits: bool| {
+            let connection = Connection::new(Version::V4, host.id, &host.tally);
+            if waits {
+                connection.inflight.borrow_mut().take(Owner::Request(0));
+            }
+            connection
+        };
+        let (wanted, left) = (connection(true), connection(false));
+        let taken = host.turns.acquire_many(16).await.unwrap();
+        let turns = async {
+            let turns = (turn(&host, &wanted, &purpose), turn(&host, &left, &purpose));
+            let (wanted, left) = tokio::join!(turns.0, turns.1);
+            (wanted.map(drop), left.map(drop))
+        };
+        let give_way = async {
+            tokio::task::yield_now().await;
+            drop(taken);
+        };
+        let ((to_wanted, to_left), ()) = tokio::join!(turns, give_way);
+        assert_eq!(to_wanted, Ok(()));
+        assert!(matches!(to_left, Err(Lost::Broken(_))), "{to_left:?}");
+
+        let taken = host.turns.acquire_many(16).await.unwrap();
+        let dial_fails = async {
+            tokio::task::yield_now().await;
+            host.failed();
+            drop(taken);
+        };
+        let (of_no_use, ()) = tokio::join!(turn(&host, &wanted, &purpose), dial_fails);
+        assert!(matches!(of_no_use, Err(Lost::Dial(_))), "{of_no_use:?}");
+    }
+
+    #[test]
+    fn a_process_without_descriptors_says_nothing_about_the_node() {
+        let point = ContactPoint {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+        };
+        let points = ContactPoints::new(point, []);
+        let config = Config::new(Name::new("b").unwrap(), points);
+        let line = Line::new(Side::B, Arc::new(config), Rc::default());
+        let cluster = line.cluster();
+        let host = Rc::clone(&cluster.hosts.borrow().listed()[0]);
+        host.answered();
+        let fails_with = |errno: i32| {
+            let lost = Lost::unreached(&std::io::Error::from_raw_os_error(errno));
+            cluster.failed(&host, (Version::V4, &Purpose::Any), &lost);
+            (host.is_up(), host.may_dial().is_ok())
+        };
+        let (no_more_files, no_more_files_anywhere, refused) = (24, 23, 111);
+        assert_eq!(fails_with(no_more_files), (true, true));
+        assert_eq!(fails_with(no_more_files_anywhere), (true, true));
+        assert_eq!(fails_with(refused), (false, false));
     }
 }

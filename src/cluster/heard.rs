@@ -14,7 +14,7 @@ use super::host::HostId;
 /// How long a failed address is left alone at first, doubling up to [`REDIAL_MAX`].
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts to connect.
-const REDIAL_MAX: Duration = Duration::from_secs(1);
+pub(super) const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// Addresses that are remembered though nobody uses them.
 const TALLIES_MAX: usize = 4_096;
 

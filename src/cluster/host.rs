@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::Refused;
 use super::connection::{Connection, State};
 use super::heard::Tally;
-use super::keyspaces::Keyspaces;
+use super::keyspaces::{DIALLED_MAX, Keyspaces};
 use super::prepare::Waiting;
 use super::sharding::Sharding;
 use super::shards::{Aim, Shards};
@@ -88,6 +90,8 @@ pub(super) struct Host<T> {
     pub(super) tally: Rc<Tally>,
     plain: [RefCell<Plain<T>>; Version::ALL.len()],
     pub(super) bound: RefCell<Keyspaces<T>>,
+    /// To be dialled for keyspaces.
+    pub(super) turns: Semaphore,
     pub(super) waiting: RefCell<Waiting<T>>,
     /// It answered, and has not failed since.
     is_up: Cell<bool>,
@@ -107,6 +111,7 @@ impl<T: Copy> Host<T> {
             tally,
             plain: Default::default(),
             bound: RefCell::default(),
+            turns: Semaphore::new(DIALLED_MAX),
             waiting: RefCell::default(),
             is_up: Cell::new(false),
             refuses: Default::default(),

@@ -14,6 +14,9 @@ pub(super) const KEPT_MAX: usize = 8;
 /// Connections of all kinds, while requests wait on them, also those that are still dialled: right after a start
 /// clients of many keyspaces come at once, each of which would dial the node itself if the proxy were not there.
 const BOUND_MAX: usize = 128;
+/// Of these, so many are dialled at a time, and the others wait: where clients act as their own roles each costs the
+/// node a slow hash.
+pub(super) const DIALLED_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Bound<T> {

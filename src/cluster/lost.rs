@@ -1,5 +1,9 @@
 //! What can go wrong on the way to a node.
 
+use std::io;
+
+use rustix::io::Errno;
+
 /// Why a connection, and what waited on it, is lost.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Lost {
@@ -9,6 +13,9 @@ pub enum Lost {
     /// It never became ready.
     #[error("no connection: {0}")]
     Dial(String),
+    /// There was no file descriptor left for it, which says nothing about the node.
+    #[error("no connection: {0}")]
+    Files(String),
     /// The node does not speak the version.
     #[error("no connection: {0}")]
     Version(String),
@@ -30,12 +37,22 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// Why there is no stream to a node.
+    pub(super) fn unreached(error: &io::Error) -> Self {
+        let errno = Errno::from_io_error(error);
+        match matches!(errno, Some(Errno::MFILE | Errno::NFILE)) {
+            true => Self::Files(error.to_string()),
+            false => Self::Dial(error.to_string()),
+        }
+    }
+
     /// Whether the node may have applied what waited on the connection.
     #[must_use]
     pub const fn may_have_applied(&self) -> bool {
         match self {
             Self::Broken(_) => true,
             Self::Dial(_)
+            | Self::Files(_)
             | Self::Keyspace { .. }
             | Self::Role(_)
             | Self::Unsure(_)

@@ -27,6 +27,7 @@ pub mod watch;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -426,6 +427,9 @@ impl<S: Sink> Cluster<S> {
                 self.redial(host);
             }
             (Lost::Version(_), Purpose::Any | Purpose::Keyspace(_)) => host.refused(version),
+            (Lost::Files(_), Purpose::Any | Purpose::Keyspace(_)) => {
+                self.redial_after(host, heard::REDIAL_MAX);
+            }
             (Lost::Dial(_) | Lost::Broken(_), Purpose::Any | Purpose::Keyspace(_)) => {
                 host.failed();
                 self.hosts.borrow().move_on(host.id);
@@ -457,12 +461,16 @@ impl<S: Sink> Cluster<S> {
 
     /// Dials a node that is down while others serve: nobody's request should wait for it.
     fn redial(&self, host: &Rc<Host<S::Ticket>>) {
+        self.redial_after(host, host.pause());
+    }
+
+    fn redial_after(&self, host: &Rc<Host<S::Ticket>>, pause: Duration) {
         let is_needed = !host.is_up() && self.has_choice() && self.is_listed(host);
         let is_out = self.may_enter() == Err(Refused::Role);
         if !is_needed || is_out || host.is_redialled.replace(true) {
             return;
         }
-        let pause = host.pause().max(self.pause());
+        let pause = pause.max(self.pause());
         let (itself, host) = (Weak::clone(&self.itself), Rc::clone(host));
         self.spawn(async move {
             tokio::time::sleep(pause).await;

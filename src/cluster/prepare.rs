@@ -35,7 +35,8 @@ struct Lesson<T> {
 
 impl<T> Lesson<T> {
     fn is_overdue(&self, within: Duration) -> bool {
-        within <= self.sent_at.elapsed()
+        let from = self.connection.asked_from.get();
+        from.is_some_and(|from| within <= from.max(self.sent_at).elapsed())
     }
 }
 
@@ -150,6 +151,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_has_to_come_for_a_prepare_to_be_given_up() {
         let (waiting, connection) = begun();
+        tokio::time::advance(WITHIN).await;
+        waiting.abort_overdue(WITHIN);
+        assert!(connection.outbox.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prepare_on_a_connection_that_waits_to_be_dialled_has_its_time_from_then_on() {
+        let (mut waiting, connection) = begun();
+        connection.asked_from.set(None);
+        tokio::time::advance(2 * WITHIN).await;
+        waiting.abort_overdue(WITHIN);
+        assert_eq!(waiting.join(ID, 1, WITHIN), Ok(Joined::Others));
+        connection.asked_from.set(Some(Instant::now()));
+        waiting.abort_overdue(WITHIN);
+        assert!(!connection.outbox.is_closed());
+
         tokio::time::advance(WITHIN).await;
         waiting.abort_overdue(WITHIN);
         assert!(connection.outbox.is_closed());

@@ -11,7 +11,7 @@ use crate::wire::response::supported;
 use crate::wire::{Opcode, Version};
 
 /// How long one question may take.
-const WITHIN: Duration = Duration::from_secs(5);
+pub(super) const WITHIN: Duration = Duration::from_secs(5);
 
 /// A node's own row of `system.local`, as far as it matters.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -77,9 +77,14 @@ pub async fn version_max(line: &Line) -> Result<Version, Failure> {
 /// # Errors
 /// If it cannot be had.
 pub async fn local(line: &Line) -> Result<Local, Failure> {
+    local_within(line, WITHIN).await
+}
+
+/// The same within this time, from before the node is dialled.
+pub(super) async fn local_within(line: &Line, within: Duration) -> Result<Local, Failure> {
     let text = "SELECT cluster_name, cql_version, data_center, partitioner, rack, release_version, \
                 schema_version FROM system.local WHERE key = 'local'";
-    let rows = line.rows(text, WITHIN).await?;
+    let rows = line.rows(text, within).await?;
     let row = rows.into_iter().next().unwrap_or_default();
     let text = |place: usize| cell_text(&row, place);
     let version = row

@@ -105,6 +105,7 @@ impl<C: Client> Sink for Desk<C> {
                 None,
                 Lost::Broken(_)
                 | Lost::Dial(_)
+                | Lost::Files(_)
                 | Lost::Role(_)
                 | Lost::Unsure(_)
                 | Lost::Version(_),

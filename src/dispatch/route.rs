@@ -107,7 +107,8 @@ impl<C: Client> Desk<C> {
             Lost::Version(_) => cluster.has_choice(),
             // Once: what it asks for may be what broke the connection.
             Lost::Broken(_) => leg.hops == 0 && only_reads(&request.what) && cluster.is_served(),
-            Lost::Keyspace { .. } | Lost::Role(_) => false,
+            // Another node would need a descriptor, too.
+            Lost::Files(_) | Lost::Keyspace { .. } | Lost::Role(_) => false,
         };
         let leg = &mut request.legs[side];
         if !may || HOPS_MAX <= leg.hops || !request.flow.waiting().contains(side) {

@@ -54,6 +54,8 @@ struct Node {
     hangs_up: Cell<bool>,
     /// It lets everybody in and hangs up.
     is_rude: Cell<bool>,
+    /// Connections that wait for a keyspace, and the most that did at a time.
+    binding: Cell<(usize, usize)>,
     /// Connections that it took.
     accepted: Cell<usize>,
     /// Of these, so many hear nothing any more once they use a keyspace.
@@ -75,6 +77,17 @@ impl Node {
         let mut out = vec![0, 0, 0, 3];
         put::string(&mut out, "ks");
         out
+    }
+
+    /// Takes its time, so that all who come at once are there at once.
+    async fn bind(&self) {
+        let (now, most) = self.binding.get();
+        self.binding.set((now + 1, most.max(now + 1)));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let (now, most) = self.binding.get();
+        self.binding.set((now - 1, most));
     }
 
     /// One variable, which is the partition key.
@@ -130,7 +143,10 @@ impl Serve for Node {
             }
             let (opcode, body) = match got.opcode {
                 QUERY => {
-                    is_bound |= got.body[4..].starts_with(b"USE");
+                    if !is_bound && got.body[4..].starts_with(b"USE") {
+                        is_bound = true;
+                        self.bind().await;
+                    }
                     (0x08, self.query(&got.body))
                 }
                 PREPARE => (0x08, self.learn(&got.body)),

@@ -22,7 +22,11 @@ pub(super) enum Leeway {
     /// Any: `verify_hostname: false`.
     Any,
     /// Where an address was dialled, which a node told: those for one of these DNS names.
-    Names(Vec<ServerName<'static>>),
+    Names {
+        names: Vec<ServerName<'static>>,
+        /// Contact points themselves: each must show what it was called.
+        addresses: Vec<ServerName<'static>>,
+    },
 }
 
 impl Lenient {
@@ -42,8 +46,20 @@ impl Leeway {
         if !verify_hostname {
             return Self::Any;
         }
-        let names = hosts.iter().cloned().filter_map(|it| it.try_into().ok());
-        Self::Names(names.filter(|it| !is_address(it)).collect())
+        let hosts = hosts.iter().cloned().filter_map(|it| it.try_into().ok());
+        let (addresses, names) = hosts.partition(is_address);
+        Self::Names { names, addresses }
+    }
+
+    /// Whether another name does in place of the one that was dialled.
+    fn admits(&self, dialled: &ServerName<'_>, does: impl Fn(&ServerName<'_>) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Names { names, addresses } => {
+                let was_told = is_address(dialled) && !addresses.contains(dialled);
+                was_told && names.iter().any(does)
+            }
+        }
     }
 }
 
@@ -69,18 +85,10 @@ impl ServerCertVerifier for Lenient {
             Err(Error::InvalidCertificate(
                 misnamed @ (CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. }),
-            )) => {
-                let will_do = match &self.leeway {
-                    Leeway::Any => true,
-                    Leeway::Names(names) => {
-                        is_address(name) && names.iter().any(|it| verify(it).is_ok())
-                    }
-                };
-                match will_do {
-                    true => Ok(ServerCertVerified::assertion()),
-                    false => Err(Error::InvalidCertificate(misnamed)),
-                }
-            }
+            )) => match self.leeway.admits(name, |it| verify(it).is_ok()) {
+                true => Ok(ServerCertVerified::assertion()),
+                false => Err(Error::InvalidCertificate(misnamed)),
+            },
             other => other,
         }
     }

@@ -147,6 +147,8 @@ async fn behind_an_address_the_name_of_a_contact_point_does_too_and_nothing_else
     assert!(told(&server, &client, "db.example").await.is_ok());
     let error = told(&server, &client, "seed.example").await;
     assert!(error.is_err(), "a name that was dialled must be shown");
+    let error = told(&server, &client, "127.0.0.2").await;
+    assert!(error.is_err(), "so must an address that is a contact point");
     let error = told(&server, &authority.client(None, true), "127.0.0.1").await;
     assert!(error.is_err(), "{error:?}");
     for shown in ["other.example", "127.0.0.2"] {
