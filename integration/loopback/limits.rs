@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::data_plane;
-use crate::wire::{Wire, raw};
+use crate::site::{Serve, Site};
+use crate::wire::{Wire, prepared, raw};
 use helix_proxy::cluster::inflight::STREAMS_MAX;
 use helix_proxy::cluster::{self, ContactPoint, ContactPoints, Name};
 use helix_proxy::dispatch::{self, Deadlines, Desk, Registry};
@@ -60,6 +61,26 @@ struct Node {
 }
 
 impl Node {
+    fn count(&self, size: usize) {
+        match MIB <= size {
+            true => self.read.set(self.read.get() + size),
+            false => self.small.set(self.small.get() + 1),
+        }
+    }
+
+    /// Rows without columns, and a page to come.
+    async fn answer(&self, wire: &mut Wire, stream: [u8; 2]) {
+        let mut body = Vec::new();
+        for number in [2, 0x02 | 0x04, 0] {
+            put::i32(&mut body, number);
+        }
+        put::bytes(&mut body, b"page");
+        put::i32(&mut body, 0);
+        wire.write(&raw(0x84, stream, RESULT, &body)).await;
+    }
+}
+
+impl Serve for Node {
     async fn serve(self: Rc<Self>, stream: TcpStream) {
         let mut wire = Wire::new(stream);
         let mut owed = Vec::new();
@@ -94,51 +115,28 @@ impl Node {
                     }
                     continue;
                 }
-                PREPARE => (RESULT, prepared(&got.body)),
+                PREPARE => (RESULT, prepared(&id(&got.body))),
                 EXECUTE => (RESULT, VOID.to_vec()),
                 _ => (0x02, Vec::new()),
             };
             wire.write(&raw(0x84, got.stream, opcode, &body)).await;
         }
     }
-
-    fn count(&self, size: usize) {
-        match MIB <= size {
-            true => self.read.set(self.read.get() + size),
-            false => self.small.set(self.small.get() + 1),
-        }
-    }
-
-    /// Rows without columns, and a page to come.
-    async fn answer(&self, wire: &mut Wire, stream: [u8; 2]) {
-        let mut body = Vec::new();
-        for number in [2, 0x02 | 0x04, 0] {
-            put::i32(&mut body, number);
-        }
-        put::bytes(&mut body, b"page");
-        put::i32(&mut body, 0);
-        wire.write(&raw(0x84, stream, RESULT, &body)).await;
-    }
 }
 
-/// The answer to PREPARE of a statement without variables, and of unknown columns.
-fn prepared(body: &[u8]) -> Vec<u8> {
+/// A text of its own has an id of its own.
+fn id(body: &[u8]) -> [u8; 16] {
     let mut id = [7_u8; 16];
     for (at, byte) in body.iter().enumerate() {
         id[at % 16] = id[at % 16].wrapping_mul(31) ^ byte;
     }
-    let mut out = Vec::new();
-    put::i32(&mut out, 4);
-    put::short_bytes(&mut out, &id);
-    for number in [0, 0, 0, 4, 0] {
-        put::i32(&mut out, number);
-    }
-    out
+    id
 }
 
 /// The data plane of one thread over a node a side; conditionals are A's.
 struct Stage {
     nodes: Pair<Rc<Node>>,
+    _sites: Pair<Site<Node>>,
     address: SocketAddr,
     view: watch::Sender<View>,
     _tasks: JoinSet<()>,
@@ -147,19 +145,10 @@ struct Stage {
 impl Stage {
     async fn new(write: Duration) -> Self {
         let (nodes, mut tasks) = (Pair::<Rc<Node>>::default(), JoinSet::new());
-        let mut points = Pair::<Option<Arc<cluster::Config>>>::default();
-        for side in Side::ALL {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            points[side] = Some(Arc::new(cluster_of(side, port)));
-            let node = Rc::clone(&nodes[side]);
-            tasks.spawn_local(async move {
-                let mut connections = JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn_local(Rc::clone(&node).serve(stream));
-                }
-            });
-        }
+        let open = |side| Site::open(Rc::clone(&nodes[side]));
+        let sites = Pair::new(open(Side::A).await, open(Side::B).await);
+        let config_of = |side, site: &Site<Node>| Arc::new(cluster_of(side, site.address.port()));
+        let points = sites.as_ref().map(|side, site| Some(config_of(side, site)));
         let config = dispatch::Config {
             deadlines: Deadlines {
                 write,
@@ -184,6 +173,7 @@ impl Stage {
         let address = data_plane::run(desk, Version::V4, &mut tasks);
         Self {
             nodes,
+            _sites: sites,
             address,
             view,
             _tasks: tasks,
@@ -191,15 +181,7 @@ impl Stage {
     }
 
     async fn client(&self) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let mut wire = Wire::new(stream);
-        let mut body = vec![0, 1];
-        for text in ["CQL_VERSION", "3.0.0"] {
-            put::string(&mut body, text);
-        }
-        wire.write(&raw(4, [0, 1], 0x01, &body)).await;
-        assert_eq!(wire.read().await.unwrap().opcode, 0x02);
-        Client(wire)
+        Client(Wire::started(self.address, Version::V4).await)
     }
 
     /// This side's breaker is open.

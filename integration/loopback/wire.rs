@@ -1,10 +1,12 @@
 //! One connection's frames, plain or in segments.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use helix_proxy::wire::Coding;
 use helix_proxy::wire::coding::{Segment, Tools};
+use helix_proxy::wire::{Coding, Version, put};
 
 /// See the module.
 pub(crate) struct Wire {
@@ -41,6 +43,20 @@ impl Wire {
             wrapped: Vec::new(),
             plain: Vec::new(),
         }
+    }
+
+    /// A client's, from STARTUP to READY.
+    pub(crate) async fn started(address: SocketAddr, version: Version) -> Self {
+        let mut wire = Self::new(TcpStream::connect(address).await.unwrap());
+        let mut body = vec![0, 1];
+        for text in ["CQL_VERSION", "3.0.0"] {
+            put::string(&mut body, text);
+        }
+        wire.write(&raw(version.number(), [0, 1], 0x01, &body))
+            .await;
+        assert_eq!(wire.read().await.unwrap().opcode, 0x02);
+        wire.framed = version == Version::V5;
+        wire
     }
 
     /// The next frame; `None` at the end of the connection.
@@ -98,5 +114,16 @@ pub(crate) fn raw(first: u8, stream: [u8; 2], opcode: u8, body: &[u8]) -> Vec<u8
     let mut out = vec![first, 0, stream[0], stream[1], opcode];
     out.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
     out.extend_from_slice(body);
+    out
+}
+
+/// RESULT of PREPARE, of a statement without variables and of unknown columns.
+pub(crate) fn prepared(id: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put::i32(&mut out, 4);
+    put::short_bytes(&mut out, id);
+    for number in [0, 0, 0, 4, 0] {
+        put::i32(&mut out, number);
+    }
     out
 }

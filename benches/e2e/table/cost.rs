@@ -26,6 +26,9 @@ const CASES: [Case; 6] = [
     Case { connections: 200, in_flight: 1, kind: Kind::Write, cpu: 0.65, p50: Target::None },
 ];
 
+/// Of a load that has no target.
+const BLOCKS_MAX: usize = 3;
+
 pub(super) fn measure(bed: &Bed, options: &Options, report: &mut Report) -> Result<(), Fault> {
     for case in CASES {
         let Case {
@@ -56,6 +59,24 @@ pub(super) fn measure(bed: &Bed, options: &Options, report: &mut Report) -> Resu
             };
             report.cost(&name, way.name, &found[at], &found[0], targets);
         }
+    }
+    Ok(())
+}
+
+/// What a load costs through the proxy with one worker: reported, not judged.
+pub(super) fn beside_the_forwarder(
+    bed: &Bed,
+    options: &Options,
+    report: &mut Report,
+    (name, load): (&str, Load),
+) -> Result<(), Fault> {
+    eprintln!("  {name}");
+    let ways: Vec<_> = bed.ways().into_iter().take(2).collect();
+    let blocks = options.blocks().min(BLOCKS_MAX);
+    let found = interleave(blocks, ways.len(), |at| load.through(bed, ways[at]))?;
+    for (at, way) in ways.iter().enumerate() {
+        let targets = (Target::None, Target::None);
+        report.cost(name, way.name, &found[at], &found[0], targets);
     }
     Ok(())
 }

@@ -237,7 +237,8 @@ fn memory(records: usize) -> Arc<dyn Queue> {
     Arc::new(Memory::new(NonZeroUsize::new(records).unwrap(), || 0))
 }
 
-fn anyway() -> policy::Writes {
+/// The default, but for `ack_anyway`.
+pub(crate) fn anyway() -> policy::Writes {
     policy::Writes {
         on_queue_failure: OnQueueFailure::AckAnyway,
         ..policy::Writes::default()

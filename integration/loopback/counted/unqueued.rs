@@ -12,7 +12,7 @@ use helix_proxy::dispatch::schema::{Changer, Job};
 use helix_proxy::dispatch::versions::Versions;
 use helix_proxy::dispatch::{Error, Shared};
 use helix_proxy::pair::{Pair, Side, Sides};
-use helix_proxy::policy::{Journal, OnQueueFailure, View, Writes};
+use helix_proxy::policy::{Journal, View, Writes};
 use helix_proxy::replay::queue::Memory;
 use helix_proxy::replay::{Answer, Change, DeadLetter, Depth, Lease, Queue, Receipt, Seq};
 use helix_proxy::statement::classify_in;
@@ -21,24 +21,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::stage::{
-    LONG, Mood, OVERLOADED, READ, WRITE, WRITE_TIMEOUT, frame, play, query, staged, staged_over,
+    LONG, Mood, OVERLOADED, READ, Stage, WRITE, WRITE_TIMEOUT, anyway, frame, play, query, staged,
+    staged_over,
 };
 
 #[tokio::test]
 async fn a_side_whose_debt_no_queue_takes_is_not_read_while_the_other_is_fresh() {
     staged(10, async |mut stage| {
         refuses(&stage.shared).await;
-        stage.moods.a.set(Mood::Error(OVERLOADED));
-        assert_eq!(stage.query(WRITE).await, 0x08);
-        stage.moods.a.set(Mood::Done);
-        assert_eq!(stage.query(READ).await, 0x08);
-        stage
-            .shows(&[
-                "helix_ack_unqueued_total 1",
-                r#"helix_read_total{cluster="A"} 0"#,
-                r#"helix_read_total{cluster="B"} 1"#,
-            ])
-            .await;
+        a_misses_a_write_and_is_not_read(&mut stage).await;
     })
     .await;
 }
@@ -99,22 +90,8 @@ async fn a_side_that_goes_while_its_record_is_written_is_told_as_that_and_not_as
 
 #[tokio::test]
 async fn by_ack_anyway_a_disk_that_hangs_costs_time_and_no_error() {
-    let writes = Writes {
-        on_queue_failure: OnQueueFailure::AckAnyway,
-        ..Writes::default()
-    };
-    staged_over(Arc::<Hung>::default(), writes, async |mut stage| {
-        stage.moods.a.set(Mood::Error(OVERLOADED));
-        assert_eq!(stage.query(WRITE).await, 0x08);
-        stage.moods.a.set(Mood::Done);
-        assert_eq!(stage.query(READ).await, 0x08);
-        stage
-            .shows(&[
-                "helix_ack_unqueued_total 1",
-                r#"helix_read_total{cluster="A"} 0"#,
-                r#"helix_read_total{cluster="B"} 1"#,
-            ])
-            .await;
+    staged_over(Arc::<Hung>::default(), anyway(), async |mut stage| {
+        a_misses_a_write_and_is_not_read(&mut stage).await;
     })
     .await;
 }
@@ -154,6 +131,20 @@ async fn by_fail_write_what_must_be_durable_first_is_refused_before_anything_is_
         })
         .await;
     }
+}
+
+async fn a_misses_a_write_and_is_not_read(stage: &mut Stage) {
+    stage.moods.a.set(Mood::Error(OVERLOADED));
+    assert_eq!(stage.query(WRITE).await, 0x08);
+    stage.moods.a.set(Mood::Done);
+    assert_eq!(stage.query(READ).await, 0x08);
+    stage
+        .shows(&[
+            "helix_ack_unqueued_total 1",
+            r#"helix_read_total{cluster="A"} 0"#,
+            r#"helix_read_total{cluster="B"} 1"#,
+        ])
+        .await;
 }
 
 /// A queue for one record, which it has.

@@ -11,7 +11,7 @@ use helix_proxy::wire::request::{Credentials, Execute, Prepare, Query};
 use helix_proxy::wire::{Cursor, Version, put};
 
 use crate::site::Serve;
-use crate::wire::{Wire, raw};
+use crate::wire::{Wire, prepared, raw};
 
 const ERROR: u8 = 0x00;
 const READY: u8 = 0x02;
@@ -116,13 +116,7 @@ impl Node {
         let text = Prepare::parse(Cursor::new(body), Version::V4).unwrap().text;
         let id = text.bytes().map(|it| it ^ 0x55).rev().collect::<Vec<_>>();
         self.taught.borrow_mut().insert(id.clone(), text.to_owned());
-        let mut out = Vec::new();
-        put::i32(&mut out, 4);
-        put::short_bytes(&mut out, &id);
-        for number in [0, 0, 0, 4, 0] {
-            put::i32(&mut out, number);
-        }
-        out
+        prepared(&id)
     }
 }
 

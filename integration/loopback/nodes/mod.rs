@@ -345,14 +345,7 @@ fn execute(id: &[u8], key: i32) -> Vec<u8> {
 }
 
 async fn open(address: SocketAddr) -> Wire {
-    let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
-    let mut body = vec![0, 1];
-    for text in ["CQL_VERSION", "3.0.0"] {
-        put::string(&mut body, text);
-    }
-    wire.write(&raw(4, [0, 1], 0x01, &body)).await;
-    assert_eq!(wire.read().await.unwrap().opcode, 0x02);
-    wire
+    Wire::started(address, Version::V4).await
 }
 
 fn points(side: Side, at: &[SocketAddr]) -> cluster::Config {

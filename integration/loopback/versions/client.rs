@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
-
 use helix_proxy::wire::request::{Execute, Parameters, Prepare, Query};
-use helix_proxy::wire::{Consistency, Cursor, Version, put};
+use helix_proxy::wire::{Consistency, Cursor, Version};
 
 use crate::wire::{Got, Wire, raw};
 
@@ -17,15 +15,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn open(address: SocketAddr, version: Version) -> Self {
-        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap());
-        let mut body = vec![0, 1];
-        for text in ["CQL_VERSION", "3.0.0"] {
-            put::string(&mut body, text);
-        }
-        wire.write(&raw(version.number(), [0, 1], 0x01, &body))
-            .await;
-        assert_eq!(wire.read().await.unwrap().opcode, 0x02);
-        wire.framed = version == Version::V5;
+        let wire = Wire::started(address, version).await;
         Self { wire, version }
     }
 

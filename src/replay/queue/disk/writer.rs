@@ -194,8 +194,8 @@ impl Writer {
         if again || self.trouble.is_some() || self.look_again.is_some() {
             letters = self.set_letters_apart(&mut changes);
         }
-        if let Some(trouble) = &self.trouble {
-            let why = Refused::Store(trouble.why.clone());
+        if self.trouble.is_some() {
+            let why = self.refusal();
             self.refuse_new(&mut changes, &why);
             if self.store.is_none() {
                 self.hold(changes, &why);
